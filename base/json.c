@@ -45,7 +45,8 @@ static char *read_all(int fd, size_t size, const char *path, struct ltd_err *err
 json_t *ltd_json_load(const char *path, size_t max_bytes, struct ltd_err *err)
 {
     json_t *root = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Non-blocking, because opening a pipe would wait for a writer that never comes. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return ltd_fail_null(err, LTD_E_NOT_FOUND, "open %s: %s", path, strerror(errno));
     struct stat st;
