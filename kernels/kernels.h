@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kernels/kernels.h - the arithmetic that a model is made of, as a table of one tier.
+ *
+ * The order contract, stated once. Each output element of a product is one dot product, summed by
+ * one rank, by one thread, in the order that its tier fixes. The bits of an element depend on the
+ * weight row, the input row and the tier, and on nothing else: not on which other rows or positions
+ * are computed in the same call, not on the number of threads or ranks, not on the alignment of
+ * any operand. All other kernels (norms, rotation, attention, activation) sum in an order that
+ * docs/numerics.md writes down, the same for every tier. Tiers may differ from each other in the
+ * last bits of a product, so a rank group agrees on one (kernels/fingerprint.h).
+ *
+ * Weights are packed once at load into a `kern_mat`, whose inside belongs to the tier; activations
+ * are f32 at this interface. A caller that packs, multiplies and frees needs no change when another
+ * format or tier appears.
+ *
+ * Threads: a kernel may use up to ctx->n_threads OpenMP threads inside one call. Calls on different
+ * data may run at the same time. Nothing here allocates except mat_pack, and nothing but mat_pack
+ * can fail: shapes are the caller's invariant.
+ */
+#ifndef LATENTD_KERNELS_KERNELS_H
+#define LATENTD_KERNELS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* Positions per page of the KV cache. Score blocks of the attention kernel are one page wide, and
+ * pages are aligned to absolute positions, so a block never depends on where a chunk began. */
+#define KERN_PAGE_POSITIONS 16
+
+/* How a packed matrix is kept. */
+enum kern_format { KERN_F32, KERN_N_FORMATS };
+
+/* How a matrix lies in a file: little endian, row-major. */
+enum kern_dtype { KERN_DTYPE_F32, KERN_DTYPE_BF16, KERN_DTYPE_F16, KERN_N_DTYPES };
+
+/* Rows [row_begin, row_end) of a source matrix; several of them stacked make a packed matrix. */
+struct kern_rows {
+    const void *data; /* row 0 of the source, [rows][cols] of `dtype`, borrowed, any alignment */
+    enum kern_dtype dtype;
+    int32_t row_begin, row_end;
+};
+
+/* A packed weight matrix. Fields but rows and cols are the tier's own business. */
+struct kern_mat {
+    int32_t rows, cols; /* rows may be 0: a rank may own none */
+    enum kern_format format;
+    void *data;   /* owned; NULL when rows is 0 */
+    size_t bytes; /* of `data`: what one pass over the matrix reads */
+};
+
+struct kern_ops;
+
+/* How to run: which tier, how many threads. Plain value; the caller keeps it alive. */
+struct kern_ctx {
+    const struct kern_ops *ops;
+    int32_t n_threads; /* >= 1 */
+    int64_t min_work;  /* calls with fewer multiply-adds stay on the calling thread */
+};
+
+/* Waking a team of threads costs a few microseconds; below about this much work it never pays. */
+#define KERN_MIN_WORK_DEFAULT 65536
+
+/* Where the keys and values of one layer lie. Plane p of page g of the layer starts at
+ *     pool + g * page_stride + p * plane_stride
+ * and holds keys [n_heads][head_dim][16], then values [n_heads][16][head_dim]: keys are kept
+ * across positions, so that the scores of 16 positions are computed side by side, each of them
+ * summed over head_dim in index order. Strides count floats. */
+struct kern_kv_layer {
+    const float *pool; /* borrowed: plane 0 of page 0 of this layer */
+    size_t page_stride, plane_stride;
+    int32_t n_heads, head_dim;
+};
+
+/* One query position over all heads of the layer. */
+struct kern_query {
+    const float *q;        /* [n_heads][head_dim], biased and rotated */
+    float *out;            /* [n_heads][head_dim] */
+    const int32_t *pages;  /* page that holds position j is pages[j / 16] */
+    const int16_t *planes; /* [n_keys] plane to read key j from; negative: j is not attended to */
+    int32_t n_keys;        /* keys 0 .. n_keys-1 are candidates; at least one is attended to */
+};
+
+/*
+ * The table of a tier. `ctx` is first in each; n_pos >= 0 rows of activations follow each other
+ * without gaps. Outputs never overlap inputs unless said.
+ */
+struct kern_ops {
+    const char *name; /* "ref", "openblas"; what a user pins */
+
+    /*
+     * mat_pack - stack row ranges of one or more sources into a packed matrix of `cols` columns.
+     * Storage is widened exactly. LTD_E_EXHAUSTED without memory; LTD_E_CORRUPT naming row and
+     * column when an element is not finite. Free with kern_mat_fini.
+     */
+    int (*mat_pack)(const struct kern_ctx *ctx, struct kern_mat *mat, const struct kern_rows *parts,
+                    int32_t n_parts, int32_t cols, struct ltd_err *err);
+
+    /* mat_row - one row of a packed matrix widened to f32: out [cols]. For embedding rows. */
+    void (*mat_row)(const struct kern_ctx *ctx, const struct kern_mat *mat, int32_t row,
+                    float *out);
+
+    /* matmul - y[n_pos][rows] = x[n_pos][cols] times the transpose of mat. */
+    void (*matmul)(const struct kern_ctx *ctx, float *y, const struct kern_mat *mat, const float *x,
+                   int32_t n_pos);
+
+    /* rmsnorm - y_i = x_i * (1 / sqrt(mean(x^2) + eps)) * w_i per row of n; y may be x. */
+    void (*rmsnorm)(const struct kern_ctx *ctx, float *y, const float *x, const float *weight,
+                    int32_t n, int32_t n_pos, float eps);
+
+    /* add - y = a + b, elementwise over count; y may be a or b. */
+    void (*add)(const struct kern_ctx *ctx, float *y, const float *a, const float *b,
+                int64_t count);
+
+    /* silu_mul - z[n_pos][n] from u[n_pos][2n] = gate, up: z_i = gate_i / (1 + e^-gate_i) * up_i. */
+    void (*silu_mul)(const struct kern_ctx *ctx, float *z, const float *u, int32_t n,
+                     int32_t n_pos);
+
+    /*
+     * rope - in place over one position's heads x[n_heads][head_dim]: add bias[n_heads][head_dim]
+     * (NULL: none), then rotate the pairs (2i, 2i+1) by the angle whose cosine and sine are
+     * cos_sin[head_dim / 2][2].
+     */
+    void (*rope)(const struct kern_ctx *ctx, float *x, const float *bias, const float *cos_sin,
+                 int32_t n_heads, int32_t head_dim);
+
+    /*
+     * attention - softmax(q k / sqrt(head_dim)) v for every query and head.
+     * scores: scratch [ctx->n_threads][scores_stride], scores_stride >= the largest n_keys rounded
+     * up to a whole page. Cost: 2 * head_dim multiply-adds per key, query and head.
+     */
+    void (*attention)(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,
+                      const struct kern_query *queries, int32_t n_queries, float *scores,
+                      size_t scores_stride);
+};
+
+/* kern_mat_fini - free what mat_pack allocated; accepts a zeroed struct, leaves one behind. */
+void kern_mat_fini(struct kern_mat *mat);
+
+/* Bytes of one element of a storage type. */
+size_t kern_dtype_bytes(enum kern_dtype dtype);
+
+/* kern_widen - n elements of storage at `src` (any alignment) as f32 into out [n]; exact. */
+void kern_widen(float *out, const void *src, enum kern_dtype dtype, int64_t n);
+
+#endif

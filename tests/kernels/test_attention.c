@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/kernels/test_attention.c - attention over pages: against a double oracle, and equal bits in
+ * every tier, for every number of threads and whatever else is in the call.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/size.h"
+#include "kernels/dispatch.h"
+#include "random.h"
+
+#define HEADS     3
+#define DIM       12
+#define PLANES    4
+#define MAX_KEYS  70
+#define N_PAGES   8
+#define N_QUERIES 40
+#define STRIDE    96
+
+struct scene {
+    float *pool;
+    struct kern_kv_layer kv;
+    float q[N_QUERIES][HEADS * DIM];
+    float out[N_QUERIES][HEADS * DIM];
+    int16_t planes[N_QUERIES][MAX_KEYS];
+    struct kern_query queries[N_QUERIES];
+    float scores[8 * STRIDE];
+};
+
+static const int32_t page_order[] = {6, 0, 3, 7, 1}; /* five pages cover 80 keys */
+
+/* Some queries read one plane throughout, some mix planes inside a page, some skip keys. */
+static int16_t plane_for(int32_t query, int32_t key, uint64_t *random)
+{
+    if (query % 3 == 0)
+        return (int16_t)(query % PLANES);
+    if (query % 3 == 1)
+        return (int16_t)(random_u32(random) % PLANES);
+    return (int16_t)(random_u32(random) % 4 == 0 && key > 0 ? -1 : (int)(random_u32(random) % 2));
+}
+
+static struct scene *scene_new(void)
+{
+    struct scene *s = calloc(1, sizeof *s);
+    assert_non_null(s);
+    size_t plane = 2 * HEADS * DIM * KERN_PAGE_POSITIONS;
+    s->pool = ltd_alloc(N_PAGES * PLANES * plane, sizeof *s->pool);
+    assert_non_null(s->pool);
+    random_fill(s->pool, N_PAGES * PLANES * plane, 1.5f, 11);
+    s->kv = (struct kern_kv_layer){s->pool, PLANES * plane, plane, HEADS, DIM};
+    uint64_t random = 5;
+    for (int32_t i = 0; i < N_QUERIES; i++) {
+        int32_t n_keys = 1 + (i * 7) % MAX_KEYS;
+        random_fill(s->q[i], HEADS * DIM, 2.0f, (uint64_t)i + 50);
+        for (int32_t j = 0; j < n_keys; j++)
+            s->planes[i][j] = plane_for(i, j, &random);
+        s->queries[i] =
+            (struct kern_query){s->q[i], s->out[i], page_order, s->planes[i], n_keys};
+    }
+    return s;
+}
+
+static void scene_free(struct scene *s)
+{
+    ltd_free(s->pool);
+    free(s);
+}
+
+static void run(struct scene *s, const struct kern_ops *ops, int32_t threads)
+{
+    struct kern_ctx ctx = {ops, threads, 0};
+    memset(s->out, 0xFF, sizeof s->out);
+    ops->attention(&ctx, &s->kv, s->queries, N_QUERIES, s->scores, STRIDE);
+}
+
+static const struct kern_ops *tier(const char *name)
+{
+    struct ltd_err err = {0};
+    const struct kern_ops *ops = kern_tier_find(name, &err);
+    assert_non_null(ops);
+    return ops;
+}
+
+static double key_at(const struct scene *s, int32_t i, int32_t j, int32_t head, int32_t c)
+{
+    const float *plane = s->pool + (size_t)page_order[j / 16] * s->kv.page_stride +
+                         (size_t)s->planes[i][j] * s->kv.plane_stride;
+    return (double)plane[(head * DIM + c) * 16 + j % 16];
+}
+
+static double value_at(const struct scene *s, int32_t i, int32_t j, int32_t head, int32_t c)
+{
+    const float *plane = s->pool + (size_t)page_order[j / 16] * s->kv.page_stride +
+                         (size_t)s->planes[i][j] * s->kv.plane_stride;
+    return (double)plane[HEADS * DIM * 16 + (head * 16 + j % 16) * DIM + c];
+}
+
+static void check_against_double(const struct scene *s, int32_t i, int32_t head)
+{
+    double weights[MAX_KEYS], sum = 0.0;
+    for (int32_t j = 0; j < s->queries[i].n_keys; j++) {
+        double score = 0.0;
+        weights[j] = 0.0;
+        if (s->planes[i][j] < 0)
+            continue;
+        for (int32_t c = 0; c < DIM; c++)
+            score += (double)s->q[i][head * DIM + c] * key_at(s, i, j, head, c);
+        weights[j] = exp(score / sqrt(DIM));
+        sum += weights[j];
+    }
+    for (int32_t c = 0; c < DIM; c++) {
+        double expected = 0.0;
+        for (int32_t j = 0; j < s->queries[i].n_keys; j++)
+            if (s->planes[i][j] >= 0)
+                expected += weights[j] / sum * value_at(s, i, j, head, c);
+        /* Scores of at most 12 * 2 * 1.5 carry 12 roundings, which the exponential passes on:
+         * some 36 * 12 * 2^-24 relative, times values of at most 1.5. */
+        if (!(fabs((double)s->out[i][head * DIM + c] - expected) <= 4e-5))
+            fail_msg("query %d head %d element %d: %.9g, expected %.9g", i, head, c,
+                     (double)s->out[i][head * DIM + c], expected);
+    }
+}
+
+static void attention_is_the_weighted_mean_of_visible_values(void **state)
+{
+    (void)state;
+    struct scene *s = scene_new();
+    for (int32_t t = 0; t < kern_tier_count(); t++) {
+        struct kern_tier_info info;
+        kern_tier_describe(t, &info);
+        if (!info.available)
+            continue;
+        run(s, tier(info.name), 1);
+        for (int32_t i = 0; i < N_QUERIES; i++)
+            for (int32_t h = 0; h < HEADS; h++)
+                check_against_double(s, i, h);
+    }
+    scene_free(s);
+}
+
+static void all_tiers_and_thread_counts_give_the_same_bits(void **state)
+{
+    static float expected[N_QUERIES][HEADS * DIM];
+    (void)state;
+    struct scene *s = scene_new();
+    run(s, tier("ref"), 1);
+    memcpy(expected, s->out, sizeof expected);
+    for (int32_t t = 0; t < kern_tier_count(); t++) {
+        struct kern_tier_info info;
+        kern_tier_describe(t, &info);
+        for (int32_t n = 1; info.available && n <= 8; n++) {
+            run(s, tier(info.name), n);
+            if (memcmp(expected, s->out, sizeof expected) != 0)
+                fail_msg("tier %s with %d threads differs from ref", info.name, n);
+        }
+    }
+    scene_free(s);
+}
+
+static void a_query_alone_and_in_company_has_the_same_bits(void **state)
+{
+    static float expected[N_QUERIES][HEADS * DIM];
+    (void)state;
+    struct scene *s = scene_new();
+    const struct kern_ops *ops = tier("openblas");
+    struct kern_ctx ctx = {ops, 2, 0};
+    run(s, ops, 2);
+    memcpy(expected, s->out, sizeof expected);
+    memset(s->out, 0, sizeof s->out);
+    for (int32_t i = N_QUERIES; i-- > 0;)
+        ops->attention(&ctx, &s->kv, &s->queries[i], 1, s->scores, STRIDE);
+    assert_memory_equal(expected, s->out, sizeof expected);
+    scene_free(s);
+}
+
+/* What stands behind the last key or in a skipped one may be anything, even NaN. */
+static void keys_that_are_not_visible_do_not_matter(void **state)
+{
+    static float expected[HEADS * DIM];
+    (void)state;
+    for (int t = 0; t < 2; t++) {
+        struct scene *s = scene_new();
+        const struct kern_ops *ops = tier(t ? "openblas" : "ref");
+        struct kern_ctx ctx = {ops, 1, 0};
+        struct kern_query query = s->queries[0];
+        query.n_keys = 5;
+        for (int32_t j = 0; j < 5; j++)
+            s->planes[0][j] = 2;
+        ops->attention(&ctx, &s->kv, &query, 1, s->scores, STRIDE);
+        memcpy(expected, s->out[0], sizeof expected);
+        float *plane = s->pool + (size_t)page_order[0] * s->kv.page_stride + 2 * s->kv.plane_stride;
+        for (size_t row = 0; row < HEADS * DIM; row++)
+            for (size_t lane = 5; lane < 16; lane++)
+                plane[row * 16 + lane] = NAN;
+        for (size_t h = 0; h < HEADS; h++)
+            for (size_t lane = 5; lane < 16; lane++)
+                plane[HEADS * DIM * 16 + (h * 16 + lane) * DIM] = NAN;
+        ops->attention(&ctx, &s->kv, &query, 1, s->scores, STRIDE);
+        assert_memory_equal(expected, s->out[0], sizeof expected);
+        scene_free(s);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(attention_is_the_weighted_mean_of_visible_values),
+        cmocka_unit_test(all_tiers_and_thread_counts_give_the_same_bits),
+        cmocka_unit_test(a_query_alone_and_in_company_has_the_same_bits),
+        cmocka_unit_test(keys_that_are_not_visible_do_not_matter),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
