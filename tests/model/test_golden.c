@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/model/test_golden.c - the mathematics against the authors' own numbers, and its bits
+ * against themselves.
+ *
+ * Tolerances are those that the vectors were published with: about three times the spread that
+ * other orders of summation showed. Integers (tokens, steps) must be equal.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "golden.h"
+#include "kernels/dispatch.h"
+#include "rig.h"
+
+#define SMALL TEST_DATA_DIR "/golden/tiny-p2r4c2"
+#define BF16  TEST_DATA_DIR "/golden/tiny-p1r2c1-bf16"
+
+static const char *const cases[] = {SMALL, BF16};
+static const char *const tiers[] = {"ref", "openblas"};
+
+static const struct kern_ops *tier(const char *name)
+{
+    struct ltd_err err = {0};
+    const struct kern_ops *ops = kern_tier_find(name, &err);
+    if (!ops)
+        rig_fail("kern_tier_find", &err);
+    return ops;
+}
+
+static bool starts(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* Inputs, and procedures that this project does not offer: their keys are not computed. */
+static bool is_out_of_scope(const char *key)
+{
+    static const char *const keys[] = {
+        "input_ids",         "init_state",
+        "gen.prompt",        "sampling.logits",
+        "sampling.history",  "diffusion.",
+        "spec.",             "tokenwise.kl.",
+        "adaptive.kl.",      "adaptive.minp-kl.",
+        "adaptive.cosine.",  "adaptive.entropy-diff.",
+        "adaptive.argmax-stability.",
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (starts(key, keys[i]))
+            return true;
+    return false;
+}
+
+static float tolerance(const char *key)
+{
+    if (starts(key, "sampling."))
+        return 1e-6f;
+    if (starts(key, "gen.") || starts(key, "adaptive") || starts(key, "tokenwise."))
+        return 1e-4f;
+    return 3e-5f;
+}
+
+/* Both NaN counts as equal: values are padded with it. Returns the largest difference. */
+static float compare_floats(const struct model_tensor *t, const struct golden_array *a)
+{
+    float worst = 0.0f;
+    for (int64_t i = 0; i < a->count; i++) {
+        float expected;
+        memcpy(&expected, t->data + 4 * i, sizeof expected);
+        if (isnan(expected) && isnan(a->floats[i]))
+            continue;
+        float delta = fabsf(a->floats[i] - expected);
+        if (!(delta <= tolerance(a->name)))
+            fail_msg("%s[%lld]: %.9g, expected %.9g within %g", a->name, (long long)i,
+                     (double)a->floats[i], (double)expected, (double)tolerance(a->name));
+        worst = fmaxf(worst, delta);
+    }
+    return worst;
+}
+
+static void compare_ints(const struct model_tensor *t, const struct golden_array *a)
+{
+    for (int64_t i = 0; i < a->count; i++) {
+        int64_t expected;
+        memcpy(&expected, t->data + 8 * i, sizeof expected);
+        if (a->ints[i] != expected)
+            fail_msg("%s[%lld]: %lld, expected %lld", a->name, (long long)i, (long long)a->ints[i],
+                     (long long)expected);
+    }
+}
+
+static void compare_case(const char *dir, const char *tier_name)
+{
+    char path[512];
+    struct ltd_err err = {0};
+    const struct golden_setup setup = {dir, tier(tier_name), 1, 1};
+    struct golden_run *run = golden_run(&setup);
+    snprintf(path, sizeof path, "%s/golden.safetensors", dir);
+    struct model_safetensors *golden = model_safetensors_open(path, &err);
+    if (!golden)
+        rig_fail("model_safetensors_open", &err);
+    float worst = 0.0f;
+    int compared = 0;
+    for (int32_t i = 0; i < model_safetensors_count(golden); i++) {
+        const struct model_tensor *t = model_safetensors_at(golden, i);
+        const struct golden_array *a = golden_find(run, t->name);
+        if (is_out_of_scope(t->name))
+            continue;
+        if (!a)
+            fail_msg("golden key %s is not computed", t->name);
+        if ((size_t)a->count * model_dtype_bytes(t->dtype) != t->bytes)
+            fail_msg("%s: %lld elements, expected %zu", a->name, (long long)a->count,
+                     t->bytes / model_dtype_bytes(t->dtype));
+        if (a->floats)
+            worst = fmaxf(worst, compare_floats(t, a));
+        else
+            compare_ints(t, a);
+        compared++;
+    }
+    assert_int_equal(compared, run->n_arrays);
+    print_message("%s, %s: %d keys, largest difference %.2g\n", strrchr(dir, '/') + 1, tier_name,
+                  compared, (double)worst);
+    model_safetensors_close(golden);
+    golden_free(run);
+}
+
+static void every_key_of_both_cases_is_met_by_the_reference_tier(void **state)
+{
+    (void)state;
+    compare_case(SMALL, "ref");
+    compare_case(BF16, "ref");
+}
+
+static void every_key_of_both_cases_is_met_by_the_openblas_tier(void **state)
+{
+    (void)state;
+    compare_case(SMALL, "openblas");
+    compare_case(BF16, "openblas");
+}
+
+static void bits_are_equal_for_every_number_of_ranks(void **state)
+{
+    static const int32_t counts[] = {2, 3, 5, 7};
+    (void)state;
+    for (int c = 0; c < 2; c++)
+        for (int t = 0; t < 2; t++) {
+            struct golden_setup setup = {cases[c], tier(tiers[t]), 1, 1};
+            struct golden_run *alone = golden_run(&setup);
+            for (int i = 0; i < 4; i++) {
+                setup.n_ranks = counts[i];
+                struct golden_run *group = golden_run(&setup);
+                const char *where = golden_first_difference(alone, group);
+                if (where)
+                    fail_msg("%s, %s: %d ranks and one rank differ in %s", cases[c], tiers[t],
+                             counts[i], where);
+                golden_free(group);
+            }
+            golden_free(alone);
+        }
+}
+
+static void bits_are_equal_for_every_number_of_threads(void **state)
+{
+    (void)state;
+    for (int c = 0; c < 2; c++) {
+        struct golden_setup setup = {cases[c], tier("openblas"), 1, 1};
+        struct golden_run *one = golden_run(&setup);
+        for (int32_t n = 2; n <= 4; n += 2) {
+            setup.n_threads = n;
+            struct golden_run *many = golden_run(&setup);
+            const char *where = golden_first_difference(one, many);
+            if (where)
+                fail_msg("%s: %d threads and one differ in %s", cases[c], n, where);
+            golden_free(many);
+        }
+        golden_free(one);
+    }
+}
+
+/* ---- negative control: the comparison above must see one element summed backwards ---- */
+
+static const struct kern_ops *base_ops;
+static int32_t control_cols;
+
+static void matmul_with_one_element_backwards(const struct kern_ctx *ctx, float *y,
+                                              const struct kern_mat *mat, const float *x,
+                                              int32_t n_pos)
+{
+    base_ops->matmul(ctx, y, mat, x, n_pos);
+    if (mat->cols != control_cols || mat->rows == 0 || n_pos == 0)
+        return;
+    float *row = calloc((size_t)mat->cols, sizeof *row);
+    float sum = 0.0f;
+    base_ops->mat_row(ctx, mat, 0, row);
+    for (int32_t i = mat->cols; i-- > 0;)
+        sum += row[i] * x[i];
+    y[0] = sum;
+    free(row);
+}
+
+static void one_element_summed_backwards_is_noticed(void **state)
+{
+    (void)state;
+    for (int t = 0; t < 2; t++) {
+        base_ops = tier(tiers[t]);
+        control_cols = 53; /* mlp.proj of the first case */
+        struct kern_ops wrapped = *base_ops;
+        wrapped.matmul = matmul_with_one_element_backwards;
+        struct golden_setup setup = {SMALL, base_ops, 1, 1};
+        struct golden_run *right = golden_run(&setup);
+        setup.ops = &wrapped;
+        struct golden_run *wrong = golden_run(&setup);
+        const char *where = golden_first_difference(right, wrong);
+        if (!where)
+            fail_msg("%s: a backward sum left every bit as it was: the comparison is blind",
+                     tiers[t]);
+        print_message("%s: noticed first in %s\n", tiers[t], where);
+        golden_free(right);
+        golden_free(wrong);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_key_of_both_cases_is_met_by_the_reference_tier),
+        cmocka_unit_test(every_key_of_both_cases_is_met_by_the_openblas_tier),
+        cmocka_unit_test(bits_are_equal_for_every_number_of_ranks),
+        cmocka_unit_test(bits_are_equal_for_every_number_of_threads),
+        cmocka_unit_test(one_element_summed_backwards_is_noticed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
