@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cluster/control.c - see cluster/control.h.
+ *
+ *     rank 0: listen; broadcast address, port, token   workers: connect, send token and rank
+ *     all:    agree that every connect worked          (a connect succeeds in the backlog already)
+ *     rank 0: accept, read tokens, hang up on strangers
+ *     all:    agree that every worker was found
+ *
+ * Invariant: the collectives are the same ones whatever fails, so nobody waits for ever.
+ */
+#include "cluster/control.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cluster/address.h"
+#include "cluster/comm.h"
+#include "cluster/handshake.h"
+#include "cluster/world.h"
+
+#define TOKEN_BYTES 32
+/* All workers have sent their hello when rank 0 accepts, so these only bound packet loss and the
+ * patience with strangers. */
+#define CONNECT_MS 10000
+#define ACCEPT_MS  15000
+#define HELLO_MS   2000
+
+/* What rank 0 tells by broadcast; all ranks are the same build, so the bytes are the struct's. */
+struct invitation {
+    char address[CLUS_ADDRESS_BYTES];
+    char port[8];
+    uint8_t token[TOKEN_BYTES];
+};
+
+struct hello {
+    uint8_t token[TOKEN_BYTES];
+    int32_t rank;
+};
+
+struct clus_control {
+    struct clus_world *world; /* borrowed */
+    int32_t rank, size;
+    int *fds; /* [size] rank 0: to each worker; worker: fds[0] to rank 0; -1 = none */
+};
+
+/* ---- sockets with deadlines --------------------------------------------------------------- */
+
+/* 1 ready, 0 the deadline passed, -1 error in errno. A signal only interrupts the wait. */
+static int wait_for(int fd, short events, uint64_t deadline_ns)
+{
+    for (;;) {
+        int timeout_ms = -1;
+        if (deadline_ns != LTD_NEVER) {
+            uint64_t now = ltd_now_ns();
+            timeout_ms = now < deadline_ns ? (int)((deadline_ns - now) / LTD_NS_PER_MS + 1) : 0;
+        }
+        struct pollfd p = {.fd = fd, .events = events};
+        int n = poll(&p, 1, timeout_ms);
+        if (n > 0 || (n == 0 && timeout_ms >= 0))
+            return n;
+        if (n < 0 && errno != EINTR)
+            return -1;
+    }
+}
+
+/* Send or receive exactly `len` bytes; 0, or -1 with errno (0 = the other end hung up). */
+static int transfer(int fd, bool is_send, void *data, size_t len, uint64_t deadline_ns)
+{
+    uint8_t *at = data;
+    while (len > 0) {
+        ssize_t n = is_send ? send(fd, at, len, MSG_NOSIGNAL) : recv(fd, at, len, 0);
+        if (n > 0) {
+            at += n;
+            len -= (size_t)n;
+            continue;
+        }
+        if (n == 0) {
+            errno = 0;
+            return -1;
+        }
+        if (errno == EINTR)
+            continue;
+        if (errno != EAGAIN && errno != EWOULDBLOCK)
+            return -1;
+        int ready = wait_for(fd, is_send ? POLLOUT : POLLIN, deadline_ns);
+        if (ready <= 0) {
+            errno = ready == 0 ? ETIMEDOUT : errno;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* One byte at a time must leave at once, and a host that is cut off must be noticed while both ends
+ * are silent: 15 s idle, then three probes 5 s apart. Failing to set these only costs comfort. */
+static void tune(int fd)
+{
+    const int on = 1, idle_s = 15, interval_s = 5, n_probes = 3;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &n_probes, sizeof n_probes);
+}
+
+static struct addrinfo *numeric_address(const char *address, const char *port)
+{
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    return getaddrinfo(address, port, &hints, &found) == 0 ? found : NULL;
+}
+
+static int new_socket(const struct addrinfo *at)
+{
+    return socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+/* ---- rank 0 ------------------------------------------------------------------------------- */
+
+static int name_port(int fd, char *port, size_t port_bytes)
+{
+    struct sockaddr_storage bound;
+    socklen_t len = sizeof bound;
+    if (getsockname(fd, (struct sockaddr *)&bound, &len) != 0)
+        return -1;
+    return getnameinfo((struct sockaddr *)&bound, len, NULL, 0, port, (socklen_t)port_bytes,
+                       NI_NUMERICSERV);
+}
+
+/* Listen on a port of the system's choice and fill the invitation. Returns the socket or -1. */
+static int invite(const struct clus_control *control, const char *address,
+                  struct invitation *invitation, struct ltd_err *err)
+{
+    if (clus_address_choose(address, clus_world_is_one_host(control->world), invitation->address,
+                            err))
+        return -1;
+    if (getrandom(invitation->token, TOKEN_BYTES, 0) != TOKEN_BYTES)
+        return ltd_fail(err, LTD_E_RANK, "random token: %s", strerror(errno));
+    struct addrinfo *at = numeric_address(invitation->address, "0");
+    int fd = at ? new_socket(at) : -1;
+    if (fd < 0 || bind(fd, at->ai_addr, at->ai_addrlen) != 0 ||
+        listen(fd, control->size + 8) != 0 ||
+        name_port(fd, invitation->port, sizeof invitation->port) != 0) {
+        ltd_fail(err, LTD_E_RANK, "listen on control address %s: %s", invitation->address,
+                 strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        fd = -1;
+    }
+    if (at)
+        freeaddrinfo(at);
+    return fd;
+}
+
+static bool tokens_equal(const uint8_t *a, const uint8_t *b)
+{
+    uint8_t differ = 0;
+    for (int i = 0; i < TOKEN_BYTES; i++)
+        differ |= a[i] ^ b[i];
+    return differ == 0;
+}
+
+/* One connection: a worker's is kept, a stranger's is closed. Returns whether a worker was found.
+ */
+static bool admit(struct clus_control *control, int fd, const struct invitation *invitation)
+{
+    struct hello hello;
+    bool is_worker = transfer(fd, false, &hello, sizeof hello, ltd_deadline_ns(HELLO_MS)) == 0 &&
+                     tokens_equal(hello.token, invitation->token) && hello.rank > 0 &&
+                     hello.rank < control->size && control->fds[hello.rank] < 0;
+    if (!is_worker) {
+        close(fd);
+        return false;
+    }
+    tune(fd);
+    control->fds[hello.rank] = fd;
+    return true;
+}
+
+static int accept_workers(struct clus_control *control, int listener,
+                          const struct invitation *invitation, struct ltd_err *err)
+{
+    uint64_t deadline_ns = ltd_deadline_ns(ACCEPT_MS);
+    for (int32_t n_left = control->size - 1; n_left > 0;) {
+        int ready = wait_for(listener, POLLIN, deadline_ns);
+        if (ready <= 0)
+            return ltd_fail(err, LTD_E_RANK, "control socket: %d workers missing after %d ms: %s",
+                            n_left, ACCEPT_MS, ready < 0 ? strerror(errno) : "timed out");
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        /* A connection that was reset while it waited is none of ours. */
+        if (fd >= 0 && admit(control, fd, invitation))
+            n_left--;
+    }
+    return 0;
+}
+
+/* ---- workers ------------------------------------------------------------------------------ */
+
+static int connect_until(int fd, const struct addrinfo *at, uint64_t deadline_ns)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (connect(fd, at->ai_addr, at->ai_addrlen) == 0)
+        return 0;
+    if (errno != EINPROGRESS && errno != EINTR)
+        return -1;
+    int ready = wait_for(fd, POLLOUT, deadline_ns);
+    if (ready == 0)
+        errno = ETIMEDOUT;
+    if (ready <= 0 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+        return -1;
+    errno = error;
+    return error == 0 ? 0 : -1;
+}
+
+static int join(struct clus_control *control, const struct invitation *invitation,
+                struct ltd_err *err)
+{
+    uint64_t deadline_ns = ltd_deadline_ns(CONNECT_MS);
+    struct hello hello = {.rank = control->rank};
+    memcpy(hello.token, invitation->token, TOKEN_BYTES);
+    struct addrinfo *at = numeric_address(invitation->address, invitation->port);
+    int fd = at ? new_socket(at) : -1;
+    bool is_joined = fd >= 0 && connect_until(fd, at, deadline_ns) == 0 &&
+                     transfer(fd, true, &hello, sizeof hello, deadline_ns) == 0;
+    if (!is_joined)
+        ltd_fail(err, LTD_E_RANK, "connect to rank 0's control address %s port %s: %s",
+                 invitation->address, invitation->port, strerror(errno));
+    if (at)
+        freeaddrinfo(at);
+    if (!is_joined && fd >= 0)
+        close(fd);
+    if (!is_joined)
+        return -1;
+    tune(fd);
+    control->fds[0] = fd;
+    return 0;
+}
+
+/* ---- the object --------------------------------------------------------------------------- */
+
+static int connect_all(struct clus_control *control, const char *address, struct ltd_err *err)
+{
+    struct invitation invitation = {0};
+    struct ltd_err status = {0};
+    int listener = -1;
+    if (!control->fds)
+        ltd_fail(&status, LTD_E_RANK, "control sockets: no memory");
+    else if (control->rank == 0)
+        listener = invite(control, address, &invitation, &status);
+    int rc = clus_comm_broadcast(control->world, &invitation, sizeof invitation, err);
+    if (rc == 0 && control->rank > 0 && status.code == LTD_OK && invitation.port[0] != '\0')
+        join(control, &invitation, &status);
+    rc = rc || clus_agree(control->world, &status, err);
+    if (rc == 0 && control->rank == 0)
+        accept_workers(control, listener, &invitation, &status);
+    rc = rc || clus_agree(control->world, &status, err);
+    if (listener >= 0)
+        close(listener);
+    return rc ? -1 : 0;
+}
+
+struct clus_control *clus_control_open(struct clus_world *world, const char *address,
+                                       struct ltd_err *err)
+{
+    /* No early return: a rank without memory must still take part in what follows. */
+    struct clus_control blank = {
+        .world = world, .rank = clus_world_rank(world), .size = clus_world_size(world)};
+    struct clus_control *control = malloc(sizeof *control);
+    if (control)
+        blank.fds = malloc((size_t)blank.size * sizeof *blank.fds);
+    for (int32_t i = 0; blank.fds && i < blank.size; i++)
+        blank.fds[i] = -1;
+    int rc = connect_all(&blank, address, err);
+    if (!control)
+        return NULL;
+    *control = blank;
+    if (rc) {
+        clus_control_close(control);
+        return NULL;
+    }
+    return control;
+}
+
+void clus_control_close(struct clus_control *control)
+{
+    if (!control)
+        return;
+    for (int32_t i = 0; control->fds && i < control->size; i++)
+        if (control->fds[i] >= 0)
+            close(control->fds[i]);
+    free(control->fds);
+    free(control);
+}
+
+int clus_control_wake(struct clus_control *control, struct ltd_err *err)
+{
+    for (int32_t rank = 1; rank < control->size; rank++) {
+        uint8_t bell = 1;
+        if (transfer(control->fds[rank], true, &bell, 1, ltd_deadline_ns(CONNECT_MS)) != 0)
+            return ltd_fail(err, LTD_E_RANK, "wake rank %d on host %s: %s", rank,
+                            clus_world_host_of(control->world, rank), strerror(errno));
+    }
+    return 0;
+}
+
+int clus_control_wait(struct clus_control *control, struct ltd_err *err)
+{
+    uint8_t bell;
+    if (transfer(control->fds[0], false, &bell, 1, LTD_NEVER) == 0)
+        return 0;
+    return ltd_fail(err, LTD_E_RANK, "rank 0 on host %s is gone: %s",
+                    clus_world_host_of(control->world, 0),
+                    errno ? strerror(errno) : "it closed the control socket");
+}
