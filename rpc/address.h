@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rpc/address.h - the notation of endpoints: "host:port", "[v6]:port", "unix:/path".
+ *
+ * Parsing is pure; nothing is resolved here. The server and the client read the same notation, so
+ * what a server prints as its address can be given to a client as it stands.
+ */
+#ifndef LATENTD_RPC_ADDRESS_H
+#define LATENTD_RPC_ADDRESS_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/err.h"
+
+/* The longest printed form: "[" 256 "]:65535", or "unix:" and a whole sun_path. */
+#define RPC_ADDRESS_BYTES 280
+
+struct rpc_address {
+    bool is_unix;
+    char host[256]; /* without brackets; empty for a Unix socket */
+    char port[6];   /* decimal, 0..65535, no leading zeros needed */
+    struct sockaddr_un path; /* complete and ready to use when is_unix */
+};
+
+/*
+ * rpc_address_parse - read one endpoint.
+ *
+ * Errors:  LTD_E_INVALID: no port, port above 65535, a bare IPv6 address without brackets, an empty
+ *          or too long path. `out` is unspecified then.
+ */
+int rpc_address_parse(const char *text, struct rpc_address *out, struct ltd_err *err);
+
+/*
+ * rpc_address_format - a socket address in the same notation.
+ *
+ * text  [RPC_ADDRESS_BYTES]; an address that is neither IP nor Unix gives "unknown".
+ */
+void rpc_address_format(const struct sockaddr *address, socklen_t address_bytes, char *text);
+
+#endif

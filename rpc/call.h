@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rpc/call.h - one call as a handler sees it: send messages, finish, and hear of its end.
+ *
+ *     handler(call, request) ──▶ rpc_call_send()* ──▶ rpc_call_finish() ──▶ on_end(RPC_END_FINISHED)
+ *                                   ▲      │ queue full
+ *                       on_writable └──────┘           at any time: on_end(some other reason)
+ *
+ * A handler that answers at once needs nothing else: rpc_call_reply() or rpc_call_finish_err().
+ * A handler that answers later sets ops, keeps the pointer, and forgets it in on_end.
+ *
+ * Streams are pulled, not pushed: at most RPC_CALL_QUEUE_BYTES of messages wait inside a call, and a
+ * sender that finds rpc_call_wants_more() false stops, keeps its place in its own log, and goes on
+ * in on_writable. So a reader who is slow costs one queue, whatever the length of the stream:
+ *
+ *     static void pump(struct watch *w)
+ *     {
+ *         while (rpc_call_wants_more(w->call) && next_event(w, &bytes, &len))
+ *             rpc_call_send(w->call, bytes, len, NULL);
+ *     }                                // called by the handler, by on_writable, and on new events
+ *
+ * Promises:
+ *   - on_end comes exactly once for a call whose handler ran, whatever ended it; after it the
+ *     pointer is dead. A call ended by rpc_call_finish gets its on_end too, when the last byte has
+ *     been handed to the session, or with another reason when that could not happen any more.
+ *   - on_end and on_writable never run inside a function of this header, and no function of this
+ *     header touches the network: bytes leave once per turn of the loop.
+ *   - Between rpc_call_finish and on_end every function here may still be called; sends are refused.
+ *
+ * Threads: loop thread only.
+ */
+#ifndef LATENTD_RPC_CALL_H
+#define LATENTD_RPC_CALL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "rpc/status.h"
+
+struct rpc_call;
+
+/*
+ * Bytes of messages that may wait in one call. A message is taken whole when less than this is
+ * waiting, so the queue's largest size is this plus one message. 128 KiB is eight DATA frames of the
+ * default size: enough to keep a fast reader busy for a turn of the loop, small enough for thousands
+ * of slow ones.
+ */
+#define RPC_CALL_QUEUE_BYTES ((size_t)128 * 1024)
+
+/* on_writable comes when the queue has fallen to this: half, so that it is not woken per frame. */
+#define RPC_CALL_QUEUE_LOW_BYTES (RPC_CALL_QUEUE_BYTES / 2)
+
+enum rpc_end {
+    RPC_END_FINISHED,   /* the status was handed over after rpc_call_finish */
+    RPC_END_CANCELLED,  /* the peer reset the stream */
+    RPC_END_CONNECTION, /* the connection was lost, or was closed for its peer's misbehaviour */
+    RPC_END_DEADLINE,   /* the caller's grpc-timeout passed; the server answers DEADLINE_EXCEEDED */
+    RPC_END_STALLED,    /* the reader took nothing for write_stall_ms while messages were waiting */
+    RPC_END_STOPPED,    /* the server stops: the grace time of a drain is over, or destroy */
+};
+
+/* "cancelled by the peer" and so on, for logs. Never NULL. */
+const char *rpc_end_name(enum rpc_end reason);
+
+struct rpc_call_ops {
+    /* May be NULL. There is room again after rpc_call_wants_more was false or a send was refused. */
+    void (*on_writable)(struct rpc_call *call, void *arg);
+    /* May be NULL. The call is over; `call` is dead when this returns, `arg` is the owner's to free. */
+    void (*on_end)(struct rpc_call *call, void *arg, enum rpc_end reason);
+};
+
+/* rpc_call_set_ops - `ops` is borrowed until on_end; `arg` is handed to both callbacks. */
+void rpc_call_set_ops(struct rpc_call *call, const struct rpc_call_ops *ops, void *arg);
+
+/*
+ * rpc_call_send - queue one response message; the bytes are copied.
+ *
+ * Errors:  LTD_E_EXHAUSTED when the call's queue or the output budget of its connection or of the
+ *          server is full (nothing was taken; on_writable follows), or memory is out;
+ *          LTD_E_PRECONDITION after rpc_call_finish.
+ */
+int rpc_call_send(struct rpc_call *call, const void *data, size_t len, struct ltd_err *err);
+
+/*
+ * rpc_call_finish - end the call with the status that stands for `code`, after what is queued.
+ *
+ * msg  may be NULL; any bytes, it is percent-encoded. Cut to 1 KiB.
+ * A second finish is ignored: the first one stands.
+ */
+void rpc_call_finish(struct rpc_call *call, enum ltd_code code, const char *msg);
+
+/* rpc_call_finish_err - rpc_call_finish with the error's own code and message. */
+void rpc_call_finish_err(struct rpc_call *call, const struct ltd_err *err);
+
+/* rpc_call_finish_status - for the statuses that no ltd_code stands for (7, 10, 16). */
+void rpc_call_finish_status(struct rpc_call *call, enum rpc_status status, const char *msg);
+
+/* rpc_call_reply - send one message and finish OK; when the send fails, finish with its error. */
+void rpc_call_reply(struct rpc_call *call, const void *data, size_t len);
+
+/* True when a message sent now would be taken. When it is false, on_writable will follow. */
+bool rpc_call_wants_more(struct rpc_call *call);
+
+/* Bytes of messages (with their prefixes) that wait in this call. */
+size_t rpc_call_queued_bytes(const struct rpc_call *call);
+
+/* The caller's deadline on the clock of base/clock.h, or LTD_NEVER. */
+uint64_t rpc_call_deadline_ns(const struct rpc_call *call);
+
+/* "127.0.0.1:51234", "[::1]:51234" or "unix:uid=1000,pid=4711". Lives as long as the call. */
+const char *rpc_call_peer(const struct rpc_call *call);
+
+/* The method's path, for logs and metrics. Lives as long as the server. */
+const char *rpc_call_path(const struct rpc_call *call);
+
+#endif

@@ -1,0 +1,686 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rpc/conn.c - see rpc/conn.h. In order: state and closing, what nghttp2 calls, input, output, time.
+ *
+ * nghttp2 must not be asked to send, to terminate or to be deleted from inside its own callbacks;
+ * they only note what shall happen (rpc_conn_fail, rpc_conn_defer), and on_data() acts when
+ * nghttp2_session_mem_recv has returned.
+ */
+#include "rpc/conn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "rpc/stream.h"
+
+/* Gathered before one write: the socket buffer's usual order of size. */
+#define GATHER_BYTES ((size_t)64 * 1024)
+
+/* Gather, write, let handlers refill: so often in one turn, then the other connections' turn. */
+#define FLUSH_ROUNDS 8
+
+/* 1 MiB on the way per connection: a request of the largest usual size without a round trip. */
+#define CONN_WINDOW_BYTES   (1024 * 1024)
+#define STREAM_WINDOW_BYTES (256 * 1024)
+
+/* The real GOAWAY of a drain follows the PING's answer, or this when there is none. */
+#define DRAIN_NOTICE_MS 1000
+
+static const uint8_t drain_ping[8] = {'d', 'r', 'a', 'i', 'n', 0, 0, 0};
+
+static void arm(struct rpc_conn *conn);
+static void dispatch(struct rpc_conn *conn);
+
+/* ---- state and closing ---- */
+
+static const struct {
+    const char *text;     /* for the log, and for the peer as GOAWAY's debug data */
+    uint32_t h2_error;
+    bool quiet;           /* ordinary life, port scanners included: logged at debug level */
+} reasons[] = {
+    [RPC_CLOSE_PEER] = {"closed by the peer", NGHTTP2_NO_ERROR, true},
+    [RPC_CLOSE_COMPLETE] = {"session complete", NGHTTP2_NO_ERROR, true},
+    [RPC_CLOSE_PROTOCOL] = {"protocol error", NGHTTP2_PROTOCOL_ERROR, true},
+    [RPC_CLOSE_ABUSE] = {"too_many_useless_frames", NGHTTP2_ENHANCE_YOUR_CALM, false},
+    [RPC_CLOSE_HANDSHAKE] = {"handshake took too long", NGHTTP2_SETTINGS_TIMEOUT, true},
+    [RPC_CLOSE_IDLE] = {"max_idle", NGHTTP2_NO_ERROR, true},
+    [RPC_CLOSE_KEEPALIVE] = {"ping_timeout", NGHTTP2_NO_ERROR, true},
+    [RPC_CLOSE_STALL] = {"peer reads nothing", NGHTTP2_ENHANCE_YOUR_CALM, false},
+    [RPC_CLOSE_STOPPED] = {"server stopped", NGHTTP2_NO_ERROR, true},
+    [RPC_CLOSE_NO_MEMORY] = {"out of memory", NGHTTP2_INTERNAL_ERROR, false},
+};
+
+static void set_state(struct rpc_conn *conn, enum rpc_conn_state state)
+{
+    conn->state = state;
+    conn->entered_ns = ltd_now_ns();
+    arm(conn);
+}
+
+static void log_close(struct rpc_conn *conn, enum rpc_close reason, const char *detail)
+{
+    ltd_log(reasons[reason].quiet ? LTD_LOG_DEBUG : LTD_LOG_WARNING,
+            "rpc: connection %s closed: %s%s%s", conn->peer, reasons[reason].text,
+            detail ? ": " : "", detail ? detail : "");
+}
+
+/* Every call is over; the session is forgotten. After this the connection is bytes and timers. */
+static void end_session(struct rpc_conn *conn, enum rpc_end end)
+{
+    while (conn->calls) {
+        struct rpc_call *call = conn->calls;
+        call->stream_closed = true;
+        rpc_stream_detach(call, end);
+        rpc_stream_destroy(call);
+    }
+    conn->pending_first = NULL;
+    conn->pending_last = &conn->pending_first;
+    nghttp2_session_del(conn->h2);
+    conn->h2 = NULL;
+}
+
+static void on_transport_closed(void *arg)
+{
+    struct rpc_conn *conn = arg;
+    conn->shared->on_conn_closed(conn->shared, conn);
+    free(conn);
+}
+
+static enum rpc_end end_for(enum rpc_close reason)
+{
+    return reason == RPC_CLOSE_STOPPED ? RPC_END_STOPPED : RPC_END_CONNECTION;
+}
+
+/* Off the server's list of flushes, if it is there: the list does not own what it names. */
+static void forget_flush(struct rpc_conn *conn)
+{
+    for (struct rpc_conn **at = &conn->shared->flush_first; *at; at = &(*at)->flush_next) {
+        if (*at != conn)
+            continue;
+        *at = conn->flush_next;
+        conn->flush_wanted = false;
+        return;
+    }
+}
+
+static void release(struct rpc_conn *conn)
+{
+    forget_flush(conn);
+    rpc_timer_clear(&conn->shared->timers, &conn->timer);
+    set_state(conn, RPC_CONN_CLOSED);
+    rpc_transport_close(&conn->transport, on_transport_closed, conn);
+}
+
+void rpc_conn_close_now(struct rpc_conn *conn, enum rpc_close reason, const char *detail)
+{
+    if (conn->state == RPC_CONN_CLOSED)
+        return;
+    if (conn->h2) {
+        log_close(conn, reason, detail);
+        end_session(conn, end_for(reason));
+    }
+    release(conn);
+}
+
+/* GOAWAY written by hand: the library's own cannot carry a text when it also ends the session. */
+static void put_goaway(struct rpc_conn *conn, enum rpc_close reason)
+{
+    const char *text = reasons[reason].text;
+    uint32_t numbers[2] = {(uint32_t)nghttp2_session_get_last_proc_stream_id(conn->h2),
+                           reasons[reason].h2_error};
+    uint8_t frame[9 + 8] = {0, 0, (uint8_t)(8 + strlen(text)), NGHTTP2_GOAWAY};
+    for (int i = 0; i < 8; i++)
+        frame[9 + i] = (uint8_t)(numbers[i / 4] >> (24 - 8 * (i % 4)));
+    if (rpc_transport_put(&conn->transport, frame, sizeof frame, NULL) == 0)
+        rpc_transport_put(&conn->transport, text, strlen(text), NULL);
+}
+
+/* Take what the session wants to send, up to GATHER_BYTES. False: it failed and cannot go on. */
+static bool gather(struct rpc_conn *conn, struct ltd_err *err)
+{
+    while (rpc_transport_pending_bytes(&conn->transport) < GATHER_BYTES) {
+        const uint8_t *frame;
+        ssize_t n = nghttp2_session_mem_send(conn->h2, &frame);
+        if (n == 0)
+            break;
+        if (n < 0) {
+            ltd_fail(err, LTD_E_INTERNAL, "%s", nghttp2_strerror((int)n));
+            return false;
+        }
+        if (rpc_transport_put(&conn->transport, frame, (size_t)n, err) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* FLUSH goes over to LINGER as soon as the kernel has everything. */
+static void flush_last(struct rpc_conn *conn)
+{
+    struct ltd_err err = {0};
+    if (rpc_transport_flush(&conn->transport, &err) != 0) {
+        release(conn);
+    } else if (rpc_transport_pending_bytes(&conn->transport) == 0) {
+        rpc_transport_shutdown(&conn->transport);
+        set_state(conn, RPC_CONN_LINGER);
+    }
+}
+
+static bool is_sound(enum rpc_close reason)
+{
+    return reason != RPC_CLOSE_ABUSE && reason != RPC_CLOSE_PROTOCOL &&
+           reason != RPC_CLOSE_NO_MEMORY;
+}
+
+void rpc_conn_close(struct rpc_conn *conn, enum rpc_close reason, const char *detail)
+{
+    if (!conn->h2)
+        return;
+    log_close(conn, reason, detail);
+    /* A session that failed must not be asked for anything more; its peer gets the reason alone. */
+    if (is_sound(reason))
+        gather(conn, NULL);
+    if (reason == RPC_CLOSE_ABUSE)
+        conn->shared->stats.n_abuse_closed++;
+    if (reason != RPC_CLOSE_COMPLETE)
+        put_goaway(conn, reason);
+    end_session(conn, end_for(reason));
+    set_state(conn, RPC_CONN_FLUSH);
+    flush_last(conn);
+}
+
+void rpc_conn_drain(struct rpc_conn *conn)
+{
+    if (conn->state == RPC_CONN_HANDSHAKE)
+        rpc_conn_close(conn, RPC_CLOSE_STOPPED, NULL);
+    if (conn->state != RPC_CONN_OPEN)
+        return;
+    nghttp2_submit_shutdown_notice(conn->h2);
+    set_state(conn, RPC_CONN_DRAINING);
+    rpc_conn_want_flush(conn);
+}
+
+/* Every stream the client had opened when it heard the notice is here now: name the last one. */
+static void drain_final(struct rpc_conn *conn)
+{
+    if (conn->goaway_final)
+        return;
+    conn->goaway_final = true;
+    nghttp2_submit_goaway(conn->h2, NGHTTP2_FLAG_NONE,
+                          nghttp2_session_get_last_proc_stream_id(conn->h2), NGHTTP2_NO_ERROR, NULL,
+                          0);
+    rpc_conn_want_flush(conn);
+}
+
+void rpc_conn_stop(struct rpc_conn *conn)
+{
+    if (!conn->h2)
+        return;
+    for (struct rpc_call *call = conn->calls; call; call = call->next)
+        rpc_stream_abort(call, RPC_END_STOPPED, RPC_UNAVAILABLE, "the server is stopping");
+    rpc_conn_close(conn, RPC_CLOSE_STOPPED, NULL);
+}
+
+/* ---- what nghttp2 calls ---- */
+
+static struct rpc_call *call_of(nghttp2_session *h2, int32_t stream_id)
+{
+    return nghttp2_session_get_stream_user_data(h2, stream_id);
+}
+
+/* The library forgets closed streams in time; a HEADERS frame for one of those is an error of the
+ * connection, but it takes it for a frame of an ignored stream. RFC 9113 §5.1.1. */
+static int on_begin_frame(nghttp2_session *h2, const nghttp2_frame_hd *hd, void *user_data)
+{
+    struct rpc_conn *conn = user_data;
+    if (hd->type != NGHTTP2_HEADERS)
+        return 0;
+    if (hd->stream_id > conn->highest_stream_id)
+        conn->highest_stream_id = hd->stream_id;
+    else if (!nghttp2_session_find_stream(h2, hd->stream_id))
+        rpc_conn_fail(conn, RPC_CLOSE_PROTOCOL, "HEADERS on a closed stream");
+    return 0;
+}
+
+static int on_begin_headers(nghttp2_session *h2, const nghttp2_frame *frame, void *user_data)
+{
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0;
+    struct rpc_call *call = rpc_stream_open(user_data, frame->hd.stream_id);
+    if (!call)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    nghttp2_session_set_stream_user_data(h2, frame->hd.stream_id, call);
+    return 0;
+}
+
+static int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
+                     void *user_data)
+{
+    struct rpc_conn *conn = user_data;
+    struct rpc_call *call = call_of(h2, frame->hd.stream_id);
+    (void)flags;
+    if (call)
+        rpc_stream_header(call, name, name_len, value, value_len);
+    return conn->fatal ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+static void on_ping_answer(struct rpc_conn *conn, const uint8_t *opaque)
+{
+    conn->pinged_ns = 0;
+    if (conn->state == RPC_CONN_DRAINING && memcmp(opaque, drain_ping, sizeof drain_ping) == 0)
+        drain_final(conn);
+}
+
+static int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, void *user_data)
+{
+    struct rpc_conn *conn = user_data;
+    if (frame->hd.type == NGHTTP2_SETTINGS && conn->state == RPC_CONN_HANDSHAKE)
+        set_state(conn, RPC_CONN_OPEN);
+    if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK))
+        on_ping_answer(conn, frame->ping.opaque_data);
+    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
+        return 0;
+    struct rpc_call *call = call_of(h2, frame->hd.stream_id);
+    if (!call)
+        return 0;
+    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        rpc_stream_headers_done(call);
+    if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
+        rpc_stream_request_end(call);
+    return 0;
+}
+
+static int on_data_chunk(nghttp2_session *h2, uint8_t flags, int32_t stream_id, const uint8_t *data,
+                         size_t len, void *user_data)
+{
+    struct rpc_call *call = call_of(h2, stream_id);
+    (void)flags;
+    (void)user_data;
+    if (call)
+        rpc_stream_data(call, data, len);
+    /* A request is reassembled whole within its limits, so what has come has been taken. */
+    nghttp2_session_consume(h2, stream_id, len);
+    return 0;
+}
+
+static int on_frame_send(nghttp2_session *h2, const nghttp2_frame *frame, void *user_data)
+{
+    struct rpc_conn *conn = user_data;
+    if (frame->hd.type == NGHTTP2_DATA)
+        rpc_scan_credit(&conn->scan, RPC_SCAN_DATA_CREDIT);
+    /* Behind the notice, whose arrival its answer shall prove; submitted together with it, the
+     * library would send the PING first. */
+    if (frame->hd.type == NGHTTP2_GOAWAY && conn->state == RPC_CONN_DRAINING && !conn->goaway_final)
+        nghttp2_submit_ping(h2, NGHTTP2_FLAG_NONE, drain_ping);
+    if (frame->hd.type != NGHTTP2_HEADERS || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+        return 0;
+    struct rpc_call *call = call_of(h2, frame->hd.stream_id);
+    if (!call)
+        return 0;
+    call->trailers_sent = true;
+    /* The client is still sending a request whose answer it has: without this its stream would
+     * stay open and keep its slot. RFC 9113 §8.1. */
+    if (!call->request_done)
+        nghttp2_submit_rst_stream(h2, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    return 0;
+}
+
+static int on_invalid_frame(nghttp2_session *h2, const nghttp2_frame *frame, int lib_error,
+                            void *user_data)
+{
+    struct rpc_conn *conn = user_data;
+    (void)h2;
+    (void)frame;
+    (void)lib_error;
+    if (!rpc_scan_charge(&conn->scan, RPC_SCAN_INVALID_POINTS, conn->heard_ns))
+        rpc_conn_fail(conn, RPC_CLOSE_ABUSE, "invalid frames");
+    return 0;
+}
+
+static int on_stream_close(nghttp2_session *h2, int32_t stream_id, uint32_t h2_error,
+                           void *user_data)
+{
+    struct rpc_call *call = call_of(h2, stream_id);
+    (void)h2_error;
+    (void)user_data;
+    if (!call)
+        return 0;
+    nghttp2_session_set_stream_user_data(h2, stream_id, NULL);
+    rpc_stream_closed(call);
+    return 0;
+}
+
+nghttp2_session_callbacks *rpc_conn_callbacks_create(void)
+{
+    nghttp2_session_callbacks *c;
+    if (nghttp2_session_callbacks_new(&c) != 0)
+        return NULL;
+    nghttp2_session_callbacks_set_on_begin_frame_callback(c, on_begin_frame);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(c, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(c, on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(c, on_frame_recv);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(c, on_data_chunk);
+    nghttp2_session_callbacks_set_on_frame_send_callback(c, on_frame_send);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(c, on_invalid_frame);
+    nghttp2_session_callbacks_set_on_stream_close_callback(c, on_stream_close);
+    return c;
+}
+
+nghttp2_option *rpc_conn_options_create(void)
+{
+    nghttp2_option *o;
+    if (nghttp2_option_new(&o) != 0)
+        return NULL;
+    nghttp2_option_set_no_auto_window_update(o, 1);
+    /* Our own bucket (rpc/h2_scan.h) fills at 200 resets and 20/s; the library's is the net below. */
+    nghttp2_option_set_stream_reset_rate_limit(o, 400, 40);
+    return o;
+}
+
+/* ---- input ---- */
+
+void rpc_conn_fail(struct rpc_conn *conn, enum rpc_close reason, const char *detail)
+{
+    if (conn->fatal)
+        return;
+    conn->fatal = detail;
+    conn->fatal_reason = reason;
+}
+
+void rpc_conn_defer(struct rpc_conn *conn, struct rpc_call *call)
+{
+    if (call->pending)
+        return;
+    call->pending = true;
+    call->pending_next = NULL;
+    *conn->pending_last = call;
+    conn->pending_last = &call->pending_next;
+}
+
+/* Handlers and on_end run here, outside the session. They may add to the list. */
+static void dispatch(struct rpc_conn *conn)
+{
+    while (conn->pending_first) {
+        struct rpc_call *call = conn->pending_first;
+        conn->pending_first = call->pending_next;
+        if (!conn->pending_first)
+            conn->pending_last = &conn->pending_first;
+        call->pending = false;
+        rpc_stream_dispatch(call);
+    }
+}
+
+static void on_data(void *arg, const uint8_t *data, size_t len)
+{
+    struct rpc_conn *conn = arg;
+    if (!conn->h2)
+        return; /* LINGER: read only so that the peer can read */
+    conn->heard_ns = ltd_now_ns();
+    if (!rpc_scan_feed(&conn->scan, data, len, conn->heard_ns)) {
+        rpc_conn_close(conn, RPC_CLOSE_ABUSE, NULL);
+        return;
+    }
+    ssize_t n = nghttp2_session_mem_recv(conn->h2, data, len);
+    if (conn->fatal)
+        rpc_conn_close(conn, conn->fatal_reason, conn->fatal);
+    else if (n == NGHTTP2_ERR_NOMEM)
+        rpc_conn_close(conn, RPC_CLOSE_NO_MEMORY, NULL);
+    else if (n < 0)
+        rpc_conn_close(conn, RPC_CLOSE_PROTOCOL, nghttp2_strerror((int)n));
+    if (!conn->h2)
+        return;
+    dispatch(conn);
+    rpc_conn_want_flush(conn);
+}
+
+static void on_transport_end(void *arg, const struct ltd_err *why)
+{
+    struct rpc_conn *conn = arg;
+    rpc_conn_close_now(conn, RPC_CLOSE_PEER, why->code == LTD_OK ? NULL : why->msg);
+}
+
+static void on_room(void *arg)
+{
+    struct rpc_conn *conn = arg;
+    if (conn->h2)
+        rpc_conn_want_flush(conn);
+    else if (conn->state == RPC_CONN_FLUSH)
+        flush_last(conn);
+}
+
+static const struct rpc_transport_events transport_events = {on_data, on_transport_end, on_room};
+
+/* ---- output ---- */
+
+void rpc_conn_want_flush(struct rpc_conn *conn)
+{
+    struct rpc_shared *shared = conn->shared;
+    if (conn->flush_wanted || !conn->h2)
+        return;
+    conn->flush_wanted = true;
+    conn->flush_next = shared->flush_first;
+    shared->flush_first = conn;
+    if (!conn->flush_next)
+        shared->on_flush_wanted(shared);
+}
+
+static void wake_calls(struct rpc_conn *conn)
+{
+    struct rpc_call *next;
+    for (struct rpc_call *call = conn->calls; call && conn->n_wanting > 0; call = next) {
+        next = call->next;
+        rpc_stream_wake(call);
+    }
+}
+
+/* One round: gather, write, hear what ended, let handlers refill. False when nothing is left. */
+static bool flush_round(struct rpc_conn *conn)
+{
+    struct ltd_err err = {0};
+    if (!gather(conn, &err)) {
+        rpc_conn_close_now(conn, RPC_CLOSE_NO_MEMORY, err.msg);
+        return false;
+    }
+    bool gathered = rpc_transport_pending_bytes(&conn->transport) > 0;
+    if (rpc_transport_flush(&conn->transport, &err) != 0) {
+        rpc_conn_close_now(conn, RPC_CLOSE_PEER, err.msg);
+        return false;
+    }
+    conn->moved_ns = ltd_now_ns();
+    dispatch(conn);
+    wake_calls(conn);
+    return gathered && rpc_transport_pending_bytes(&conn->transport) == 0;
+}
+
+void rpc_conn_flush(struct rpc_conn *conn)
+{
+    conn->flush_wanted = false;
+    /* What the kernel did not take is the back-pressure: on_room asks for the next flush. */
+    if (!conn->h2 || rpc_transport_pending_bytes(&conn->transport) > 0)
+        return;
+    int rounds = 0;
+    while (flush_round(conn) && rounds < FLUSH_ROUNDS)
+        rounds++;
+    if (!conn->h2)
+        return;
+    if (rpc_transport_pending_bytes(&conn->transport) > 0)
+        arm(conn);
+    else if (!nghttp2_session_want_read(conn->h2) && !nghttp2_session_want_write(conn->h2))
+        rpc_conn_close(conn, RPC_CLOSE_COMPLETE, NULL);
+    else if (rounds == FLUSH_ROUNDS)
+        rpc_conn_want_flush(conn);
+}
+
+/* ---- time ---- */
+
+static uint64_t after_ms(uint64_t from_ns, uint32_t ms)
+{
+    return from_ns + (uint64_t)ms * LTD_NS_PER_MS;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t stall_due(const struct rpc_conn *conn)
+{
+    if (rpc_transport_pending_bytes(&conn->transport) == 0)
+        return LTD_NEVER;
+    return after_ms(conn->moved_ns, conn->shared->limits.write_stall_ms);
+}
+
+static uint64_t idle_due(const struct rpc_conn *conn)
+{
+    if (conn->state != RPC_CONN_OPEN || conn->n_calls > 0)
+        return LTD_NEVER;
+    return after_ms(conn->idle_ns, conn->shared->limits.idle_ms);
+}
+
+/* When to send a PING, or to give up on the one that was sent. */
+static uint64_t keepalive_due(const struct rpc_conn *conn)
+{
+    const struct rpc_limits *limits = &conn->shared->limits;
+    if (conn->pinged_ns != 0)
+        return after_ms(conn->pinged_ns, limits->keepalive_wait_ms);
+    return after_ms(conn->heard_ns, limits->keepalive_ms);
+}
+
+/* The earliest time at which the connection's timer has something to do. */
+static uint64_t next_due(const struct rpc_conn *conn)
+{
+    const struct rpc_limits *limits = &conn->shared->limits;
+    switch (conn->state) {
+    case RPC_CONN_HANDSHAKE:
+        return after_ms(conn->entered_ns, limits->handshake_ms);
+    case RPC_CONN_OPEN:
+        return earlier(stall_due(conn), earlier(idle_due(conn), keepalive_due(conn)));
+    case RPC_CONN_DRAINING:
+        if (!conn->goaway_final)
+            return after_ms(conn->entered_ns, DRAIN_NOTICE_MS);
+        return earlier(stall_due(conn), keepalive_due(conn));
+    case RPC_CONN_FLUSH:
+    case RPC_CONN_LINGER:
+        return after_ms(conn->entered_ns, limits->linger_ms);
+    case RPC_CONN_CLOSED:
+        return LTD_NEVER;
+    }
+    return LTD_NEVER;
+}
+
+static void arm(struct rpc_conn *conn)
+{
+    rpc_timer_set_earlier(&conn->shared->timers, &conn->timer, next_due(conn));
+}
+
+static void keepalive(struct rpc_conn *conn, uint64_t now)
+{
+    /* Anything heard since the PING proves the peer alive, not only the answer. */
+    if (conn->pinged_ns != 0 && conn->heard_ns < conn->pinged_ns) {
+        rpc_conn_close(conn, RPC_CLOSE_KEEPALIVE, NULL);
+        return;
+    }
+    conn->pinged_ns = now;
+    nghttp2_submit_ping(conn->h2, NGHTTP2_FLAG_NONE, NULL);
+    rpc_conn_want_flush(conn);
+}
+
+/* The timer may have been set for something that has moved on since: look, act or set it again. */
+static void on_timer(void *arg)
+{
+    struct rpc_conn *conn = arg;
+    uint64_t now = ltd_now_ns();
+    if (next_due(conn) > now) {
+        arm(conn);
+        return;
+    }
+    if (conn->state == RPC_CONN_HANDSHAKE)
+        rpc_conn_close(conn, RPC_CLOSE_HANDSHAKE, NULL);
+    else if (conn->state == RPC_CONN_FLUSH || conn->state == RPC_CONN_LINGER)
+        release(conn);
+    else if (stall_due(conn) <= now)
+        rpc_conn_close_now(conn, RPC_CLOSE_STALL, NULL);
+    else if (conn->state == RPC_CONN_DRAINING && !conn->goaway_final)
+        drain_final(conn);
+    else if (idle_due(conn) <= now)
+        rpc_conn_close(conn, RPC_CLOSE_IDLE, NULL);
+    else
+        keepalive(conn, now);
+    arm(conn);
+}
+
+/* ---- open ---- */
+
+static void name_peer(struct rpc_conn *conn, int fd)
+{
+    struct sockaddr_storage sa;
+    socklen_t sa_bytes = sizeof sa;
+    struct ucred who;
+    socklen_t who_bytes = sizeof who;
+    memset(&sa, 0, sizeof sa);
+    if (getpeername(fd, (struct sockaddr *)&sa, &sa_bytes) != 0)
+        snprintf(conn->peer, sizeof conn->peer, "unknown");
+    else if (sa.ss_family != AF_UNIX)
+        rpc_address_format((struct sockaddr *)&sa, sa_bytes, conn->peer);
+    else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &who_bytes) == 0)
+        snprintf(conn->peer, sizeof conn->peer, "unix:uid=%u,pid=%d", who.uid, who.pid);
+    else
+        snprintf(conn->peer, sizeof conn->peer, "unix:");
+}
+
+static int start_session(struct rpc_conn *conn)
+{
+    const struct rpc_shared *shared = conn->shared;
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, shared->limits.max_streams},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, shared->limits.max_header_bytes},
+    };
+    if (nghttp2_session_server_new2(&conn->h2, shared->callbacks, conn, shared->options) != 0)
+        return -1;
+    if (nghttp2_submit_settings(conn->h2, NGHTTP2_FLAG_NONE, settings,
+                                sizeof settings / sizeof *settings) == 0 &&
+        nghttp2_session_set_local_window_size(conn->h2, NGHTTP2_FLAG_NONE, 0, CONN_WINDOW_BYTES) ==
+            0)
+        return 0;
+    nghttp2_session_del(conn->h2);
+    return -1;
+}
+
+struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, struct ltd_err *err)
+{
+    struct rpc_conn *conn = calloc(1, sizeof *conn);
+    if (!conn) {
+        ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a connection");
+        goto fail_alloc;
+    }
+    conn->shared = shared;
+    conn->pending_last = &conn->pending_first;
+    conn->heard_ns = conn->moved_ns = conn->idle_ns = ltd_now_ns();
+    rpc_scan_init(&conn->scan, conn->heard_ns);
+    rpc_timer_init(&conn->timer, on_timer, conn);
+    name_peer(conn, take_fd);
+    if (start_session(conn) != 0) {
+        ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a session");
+        goto fail_session;
+    }
+    if (rpc_transport_init(&conn->transport, shared->loop, take_fd, shared->read_buffer, err) != 0)
+        goto fail_transport;
+    rpc_transport_start(&conn->transport, &transport_events, conn);
+    set_state(conn, RPC_CONN_HANDSHAKE);
+    rpc_conn_want_flush(conn);
+    return conn;
+
+fail_transport:
+    nghttp2_session_del(conn->h2);
+fail_session:
+    free(conn);
+fail_alloc:
+    close(take_fd);
+    return NULL;
+}

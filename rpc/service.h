@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rpc/service.h - the table of methods that the daemon fills in.
+ *
+ * rpc/ knows no message types: a request is a byte string, and so is each response. All methods
+ * have ONE request message and any number of response messages (one for a unary method), so one
+ * row serves both kinds:
+ *
+ *     static const struct rpc_method methods[] = {
+ *         {"/latentd.v1.Jobs/GetJob", 64 * 1024, jobs_get, daemon},
+ *         {"/latentd.v1.Jobs/WatchJob", 64 * 1024, jobs_watch, daemon},
+ *     };
+ *
+ * A path is compared whole and with its case. A path without a row is answered UNIMPLEMENTED.
+ */
+#ifndef LATENTD_RPC_SERVICE_H
+#define LATENTD_RPC_SERVICE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct rpc_call;
+
+/*
+ * rpc_handler_fn - one call has arrived with its whole request message.
+ *
+ * call     alive until its on_end (rpc/call.h); answer it now or at any later time
+ * request  [request_len] bytes, borrowed until the handler returns; never NULL, even when empty
+ * arg      from the method's row
+ *
+ * Every call must be ended by one of the rpc_call_finish functions, or it stays open until its
+ * deadline, its peer or the server ends it.
+ * Threads: loop thread.
+ */
+typedef void (*rpc_handler_fn)(struct rpc_call *call, const uint8_t *request, size_t request_len,
+                               void *arg);
+
+struct rpc_method {
+    const char *path;         /* "/package.Service/Method"; borrowed for the server's life */
+    size_t max_request_bytes; /* a larger message is refused RESOURCE_EXHAUSTED from its prefix */
+    rpc_handler_fn handler;
+    void *arg;
+};
+
+#endif

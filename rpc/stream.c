@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rpc/stream.c - the request half of a call, and its life from first header to free.
+ *
+ * Everything a client can get wrong in one request is judged here, in this order, and answered
+ * without a handler: method and content type (HTTP 405, 415), header size, path, grpc-timeout,
+ * draining, then the message itself. docs/wire.md lists the statuses.
+ *
+ * The input buffer of a call is counted in its connection and in the server as it grows, and given
+ * back when the handler returns or the call is refused, whichever comes first.
+ */
+#include "rpc/stream.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "rpc/grpc_meta.h"
+
+/* Header decoding goes on in silence up to this multiple of the limit, then the connection is cut:
+ * one octet of HPACK can stand for 4 KiB, so a refused request can still cost without bound. */
+#define HEADER_CUT_FACTOR 64
+
+/* RFC 9113 §6.5.2: a field counts its octets and 32 more. */
+#define FIELD_OVERHEAD_BYTES 32
+
+static void on_timer(void *arg);
+
+static void count_input(struct rpc_call *call, size_t plus, size_t minus)
+{
+    call->input_bytes += plus - minus;
+    call->conn->input_bytes += plus - minus;
+    call->conn->shared->stats.buffered_bytes += plus - minus;
+}
+
+static void drop_input(struct rpc_call *call)
+{
+    count_input(call, 0, call->input_bytes);
+    rpc_frame_reader_fini(&call->reader);
+}
+
+/* ---- life ---- */
+
+struct rpc_call *rpc_stream_open(struct rpc_conn *conn, int32_t stream_id)
+{
+    struct rpc_call *call = calloc(1, sizeof *call);
+    if (!call)
+        return NULL;
+    call->conn = conn;
+    call->stream_id = stream_id;
+    call->opened_ns = ltd_now_ns();
+    call->deadline_ns = LTD_NEVER;
+    call->phase = RPC_PHASE_HEADERS;
+    rpc_timer_init(&call->timer, on_timer, call);
+    call->next = conn->calls;
+    if (call->next)
+        call->next->prev = call;
+    conn->calls = call;
+    conn->n_calls++;
+    rpc_stream_arm(call);
+    return call;
+}
+
+void rpc_stream_destroy(struct rpc_call *call)
+{
+    struct rpc_conn *conn = call->conn;
+    ltd_assert(call->phase != RPC_PHASE_RUNNING && call->phase != RPC_PHASE_FINISHING, call->phase,
+               call->stream_id);
+    rpc_timer_clear(&conn->shared->timers, &call->timer);
+    drop_input(call);
+    rpc_stream_drop_queue(call);
+    if (call->prev)
+        call->prev->next = call->next;
+    else
+        conn->calls = call->next;
+    if (call->next)
+        call->next->prev = call->prev;
+    if (--conn->n_calls == 0)
+        conn->idle_ns = ltd_now_ns();
+    free(call->message);
+    free(call);
+}
+
+void rpc_stream_detach(struct rpc_call *call, enum rpc_end reason)
+{
+    bool known = call->phase == RPC_PHASE_RUNNING || call->phase == RPC_PHASE_FINISHING;
+    call->phase = RPC_PHASE_ANSWERED;
+    if (call->wants_room) {
+        call->wants_room = false;
+        call->conn->n_wanting--;
+    }
+    if (!known)
+        return;
+    struct rpc_shared *shared = call->conn->shared;
+    shared->stats.n_calls--;
+    if (!call->ops || !call->ops->on_end)
+        return;
+    shared->n_in_callback++;
+    call->ops->on_end(call, call->ops_arg, reason);
+    shared->n_in_callback--;
+    call->ops = NULL;
+}
+
+/* ---- refusals ---- */
+
+static void refuse(struct rpc_call *call, enum rpc_status status, const char *message)
+{
+    call->phase = RPC_PHASE_ANSWERED;
+    drop_input(call);
+    rpc_stream_answer(call, status, message);
+}
+
+static void refuse_http(struct rpc_call *call, const char *http_status)
+{
+    call->phase = RPC_PHASE_ANSWERED;
+    rpc_stream_answer_http(call, http_status);
+}
+
+/* ---- headers ---- */
+
+static const struct rpc_method *find_method(const struct rpc_shared *shared, const uint8_t *path,
+                                            size_t len)
+{
+    for (size_t i = 0; i < shared->n_methods; i++) {
+        const struct rpc_method *m = &shared->methods[i];
+        if (strlen(m->path) == len && memcmp(m->path, path, len) == 0)
+            return m;
+    }
+    return NULL;
+}
+
+static bool equals(const uint8_t *text, size_t len, const char *word)
+{
+    return strlen(word) == len && memcmp(text, word, len) == 0;
+}
+
+static void take_timeout(struct rpc_call *call, const uint8_t *value, size_t len)
+{
+    uint64_t ns;
+    if (rpc_meta_timeout_parse(value, len, &ns) != 0)
+        call->bad_timeout = true;
+    else
+        call->deadline_ns = ns > LTD_NEVER - call->opened_ns ? LTD_NEVER : call->opened_ns + ns;
+}
+
+void rpc_stream_header(struct rpc_call *call, const uint8_t *name, size_t name_len,
+                       const uint8_t *value, size_t value_len)
+{
+    struct rpc_conn *conn = call->conn;
+    uint32_t limit = conn->shared->limits.max_header_bytes;
+    if (call->phase != RPC_PHASE_HEADERS)
+        return; /* trailers of a request: gRPC has none, HTTP/2 allows them */
+    size_t field = name_len + value_len + FIELD_OVERHEAD_BYTES;
+    uint64_t cut = (uint64_t)limit * HEADER_CUT_FACTOR;
+    if (call->header_bytes + field > cut || call->header_bytes + field > UINT32_MAX) {
+        rpc_conn_fail(conn, RPC_CLOSE_ABUSE, "headers without end");
+        return;
+    }
+    call->header_bytes += (uint32_t)field;
+    if (call->header_bytes > limit)
+        return;
+    if (equals(name, name_len, ":path"))
+        call->method = find_method(conn->shared, value, value_len);
+    else if (equals(name, name_len, ":method"))
+        call->is_post = equals(value, value_len, "POST");
+    else if (equals(name, name_len, "content-type"))
+        call->is_grpc = rpc_meta_is_grpc_content(value, value_len);
+    else if (equals(name, name_len, "grpc-timeout"))
+        take_timeout(call, value, value_len);
+    else if (equals(name, name_len, "grpc-encoding"))
+        call->is_coded = !equals(value, value_len, "identity");
+}
+
+static void refuse_header_size(struct rpc_call *call)
+{
+    char message[120];
+    snprintf(message, sizeof message, "request headers of %u bytes, at most %u are accepted",
+             call->header_bytes, call->conn->shared->limits.max_header_bytes);
+    refuse(call, RPC_RESOURCE_EXHAUSTED, message);
+}
+
+void rpc_stream_headers_done(struct rpc_call *call)
+{
+    const struct rpc_shared *shared = call->conn->shared;
+    if (call->phase != RPC_PHASE_HEADERS)
+        return;
+    if (call->header_bytes > shared->limits.max_header_bytes)
+        refuse_header_size(call);
+    else if (!call->is_post)
+        refuse_http(call, "405");
+    else if (!call->is_grpc)
+        refuse_http(call, "415");
+    else if (!call->method)
+        refuse(call, RPC_UNIMPLEMENTED, "unknown service or method");
+    else if (call->bad_timeout)
+        refuse(call, RPC_INTERNAL, "grpc-timeout is not 1 to 8 digits and one of H M S m u n");
+    else if (call->deadline_ns <= ltd_now_ns())
+        refuse(call, RPC_DEADLINE_EXCEEDED, "the deadline had passed when the call arrived");
+    else if (shared->draining || call->conn->state == RPC_CONN_DRAINING)
+        refuse(call, RPC_UNAVAILABLE, "the server is draining; try again");
+    if (call->phase != RPC_PHASE_HEADERS)
+        return;
+    call->phase = RPC_PHASE_BODY;
+    rpc_frame_reader_init(&call->reader, call->method->max_request_bytes);
+    rpc_stream_arm(call);
+}
+
+/* ---- body ---- */
+
+static void refuse_message_size(struct rpc_call *call)
+{
+    char message[160];
+    snprintf(message, sizeof message, "request message of %u bytes, %s takes at most %zu",
+             call->reader.body_bytes, call->method->path, call->method->max_request_bytes);
+    refuse(call, RPC_RESOURCE_EXHAUSTED, message);
+}
+
+static void refuse_compressed(struct rpc_call *call)
+{
+    if (call->is_coded)
+        refuse(call, RPC_UNIMPLEMENTED,
+               "grpc-encoding is not supported; grpc-accept-encoding: identity");
+    else
+        refuse(call, RPC_INTERNAL, "compressed message without a grpc-encoding");
+}
+
+static void judge(struct rpc_call *call, enum rpc_frame verdict)
+{
+    switch (verdict) {
+    case RPC_FRAME_MORE:
+        break;
+    case RPC_FRAME_MESSAGE:
+        call->has_message = true;
+        break;
+    case RPC_FRAME_TOO_LARGE:
+        refuse_message_size(call);
+        break;
+    case RPC_FRAME_COMPRESSED:
+        refuse_compressed(call);
+        break;
+    case RPC_FRAME_BAD_FLAG:
+        refuse(call, RPC_INTERNAL, "message flag is neither 0 nor 1");
+        break;
+    case RPC_FRAME_NO_MEMORY:
+        refuse(call, RPC_RESOURCE_EXHAUSTED, "no memory for the request");
+        break;
+    }
+}
+
+/* Room for `len` more bytes of unfinished requests, on this connection and in the server? */
+static bool has_room(const struct rpc_call *call, size_t len)
+{
+    const struct rpc_shared *shared = call->conn->shared;
+    return call->conn->input_bytes + len <= shared->limits.max_input_bytes &&
+           shared->stats.buffered_bytes + len <= shared->limits.max_total_bytes;
+}
+
+void rpc_stream_data(struct rpc_call *call, const uint8_t *data, size_t len)
+{
+    if (call->phase != RPC_PHASE_BODY || len == 0)
+        return;
+    if (call->has_message) {
+        refuse(call, RPC_UNIMPLEMENTED, "more than one request message");
+        return;
+    }
+    if (!has_room(call, len)) {
+        refuse(call, RPC_RESOURCE_EXHAUSTED, "too many bytes of unfinished requests");
+        return;
+    }
+    size_t used;
+    size_t before = call->reader.body.len;
+    enum rpc_frame verdict = rpc_frame_feed(&call->reader, data, len, &used);
+    count_input(call, call->reader.body.len - before, 0);
+    judge(call, verdict);
+    if (call->phase == RPC_PHASE_BODY && used < len)
+        refuse(call, RPC_UNIMPLEMENTED, "more than one request message");
+}
+
+void rpc_stream_request_end(struct rpc_call *call)
+{
+    call->request_done = true;
+    if (call->phase != RPC_PHASE_BODY)
+        return;
+    if (!call->has_message && rpc_frame_at_boundary(&call->reader)) {
+        refuse(call, RPC_UNIMPLEMENTED, "no request message");
+    } else if (!call->has_message) {
+        refuse(call, RPC_INTERNAL, "the request ended inside a message");
+    } else {
+        call->phase = RPC_PHASE_READY;
+        rpc_conn_defer(call->conn, call);
+    }
+}
+
+void rpc_stream_closed(struct rpc_call *call)
+{
+    call->stream_closed = true;
+    rpc_conn_defer(call->conn, call);
+}
+
+/* ---- outside the session ---- */
+
+static void run_handler(struct rpc_call *call)
+{
+    static const uint8_t empty[1];
+    const struct rpc_method *method = call->method;
+    struct rpc_shared *shared = call->conn->shared;
+    const uint8_t *request = call->reader.body.len ? call->reader.body.data : empty;
+    call->phase = RPC_PHASE_RUNNING;
+    shared->stats.n_calls++;
+    shared->stats.n_calls_total++;
+    shared->n_in_callback++;
+    method->handler(call, request, call->reader.body.len, method->arg);
+    shared->n_in_callback--;
+    drop_input(call);
+    rpc_stream_arm(call);
+}
+
+void rpc_stream_dispatch(struct rpc_call *call)
+{
+    if (call->phase == RPC_PHASE_READY && !call->stream_closed)
+        run_handler(call);
+    if (!call->stream_closed)
+        return;
+    rpc_stream_detach(call, call->trailers_sent ? RPC_END_FINISHED : RPC_END_CANCELLED);
+    rpc_stream_destroy(call);
+}
+
+/* ---- time ---- */
+
+static uint64_t after_ms(uint64_t from_ns, uint32_t ms)
+{
+    return from_ns + (uint64_t)ms * LTD_NS_PER_MS;
+}
+
+/* When the request must be whole, or LTD_NEVER. */
+static uint64_t request_due(const struct rpc_call *call)
+{
+    if (call->phase != RPC_PHASE_HEADERS && call->phase != RPC_PHASE_BODY)
+        return LTD_NEVER;
+    return after_ms(call->opened_ns, call->conn->shared->limits.request_ms);
+}
+
+/* When a reader that takes nothing is given up, or LTD_NEVER. */
+static uint64_t stall_due(const struct rpc_call *call)
+{
+    if (rpc_call_queued_bytes(call) == 0)
+        return LTD_NEVER;
+    return after_ms(call->moved_ns, call->conn->shared->limits.write_stall_ms);
+}
+
+static uint64_t deadline_due(const struct rpc_call *call)
+{
+    /* Nothing can be answered inside a header block; headers_done looks at the deadline itself. */
+    if (call->phase == RPC_PHASE_HEADERS || call->phase == RPC_PHASE_ANSWERED)
+        return LTD_NEVER;
+    return call->deadline_ns;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+void rpc_stream_arm(struct rpc_call *call)
+{
+    uint64_t due = earlier(earlier(request_due(call), stall_due(call)), deadline_due(call));
+    rpc_timer_set_earlier(&call->conn->shared->timers, &call->timer, due);
+}
+
+/* The timer may have been set for something that has moved on since: look, act or set it again. */
+static void on_timer(void *arg)
+{
+    struct rpc_call *call = arg;
+    uint64_t now = ltd_now_ns();
+    if (deadline_due(call) <= now)
+        rpc_stream_abort(call, RPC_END_DEADLINE, RPC_DEADLINE_EXCEEDED, "deadline exceeded");
+    else if (request_due(call) <= now && call->phase == RPC_PHASE_HEADERS)
+        rpc_conn_close(call->conn, RPC_CLOSE_PROTOCOL, "a header block that does not end");
+    else if (request_due(call) <= now)
+        refuse(call, RPC_DEADLINE_EXCEEDED, "the request did not arrive in time");
+    else if (stall_due(call) <= now)
+        rpc_stream_abort(call, RPC_END_STALLED, RPC_RESOURCE_EXHAUSTED, "reader stalled");
+    else
+        rpc_stream_arm(call);
+}

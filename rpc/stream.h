@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rpc/stream.h - the inside of a call: phases, request, queue of responses.
+ *
+ *     HEADERS ──▶ BODY ──▶ READY ──handler──▶ RUNNING ──finish──▶ FINISHING ──┐
+ *        │          │        │                   │                     │       │ stream closed:
+ *        └──────────┴────────┴── answered by us ─┴─ deadline, stop ────┤       ▼ on_end, free
+ *                                                                      ▼
+ *                                                                  ANSWERED ──stream closed──▶ free
+ *
+ * A handler knows of a call in RUNNING and FINISHING only. The step out of those two, for whatever
+ * reason, is rpc_stream_detach, and that is where on_end is called; so it comes exactly once. In
+ * ANSWERED the call belongs to rpc/ alone: a refusal, or what is left to send after on_end.
+ *
+ * stream.c is the request half and the life of a call, as conn.c drives it; call.c is the response
+ * half, as handlers drive it (rpc/call.h).
+ *
+ * Threads: the loop's thread.
+ */
+#ifndef LATENTD_RPC_STREAM_H
+#define LATENTD_RPC_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <nghttp2/nghttp2.h>
+
+#include "rpc/call.h"
+#include "rpc/conn.h"
+#include "rpc/grpc_frame.h"
+#include "rpc/service.h"
+#include "rpc/timers.h"
+
+enum rpc_phase {
+    RPC_PHASE_HEADERS,   /* header fields are coming */
+    RPC_PHASE_BODY,      /* the request message is coming */
+    RPC_PHASE_READY,     /* the request is whole; the handler runs when the session returns */
+    RPC_PHASE_RUNNING,   /* the handler has run */
+    RPC_PHASE_FINISHING, /* rpc_call_finish was called; queue and status are on their way */
+    RPC_PHASE_ANSWERED,  /* no handler (any more); an answer or a reset is on its way */
+};
+
+struct rpc_call {
+    /* identity */
+    struct rpc_conn *conn;
+    int32_t stream_id;
+    struct rpc_call *prev, *next; /* conn->calls */
+
+    /* request */
+    const struct rpc_method *method; /* NULL: the path has no row */
+    uint32_t header_bytes;           /* as HTTP/2 counts: name + value + 32 */
+    bool is_post, is_grpc;           /* :method and content-type */
+    bool is_coded;                   /* grpc-encoding names something other than identity */
+    bool bad_timeout;
+    bool request_done;               /* END_STREAM came */
+    bool has_message;                /* `reader.body` holds the one whole message */
+    uint64_t opened_ns;
+    uint64_t deadline_ns;            /* LTD_NEVER: none */
+    struct rpc_frame_reader reader;
+    size_t input_bytes;              /* counted in conn->input_bytes for this call */
+
+    /* state */
+    enum rpc_phase phase;
+    bool stream_closed;              /* nghttp2 knows the stream no more */
+    bool pending;                    /* on conn->pending_first */
+    struct rpc_call *pending_next;
+    const struct rpc_call_ops *ops;
+    void *ops_arg;
+    struct rpc_timer timer;          /* the earliest of request_ms, deadline, stall */
+
+    /* response */
+    struct ltd_bytes queue;          /* framed messages; [queue_begin, queue.len) is to be sent */
+    size_t queue_begin;
+    bool wants_room;                 /* on_writable is owed */
+    bool headers_submitted;
+    bool deferred;                   /* the session waits for rpc_stream_resume */
+    bool finished;                   /* `status` is final: trailers follow the queue */
+    bool trailers_sent;
+    uint64_t moved_ns;               /* last time the session took bytes, or the queue was empty */
+    enum rpc_status status;
+    char *message;                   /* owned; percent-encoded, NULL when there is none */
+    size_t message_len;
+};
+
+/* ---- stream.c: driven by the session's callbacks ---- */
+
+/* A new request stream. NULL without memory. */
+struct rpc_call *rpc_stream_open(struct rpc_conn *conn, int32_t stream_id);
+void rpc_stream_header(struct rpc_call *call, const uint8_t *name, size_t name_len,
+                       const uint8_t *value, size_t value_len);
+void rpc_stream_headers_done(struct rpc_call *call);
+void rpc_stream_data(struct rpc_call *call, const uint8_t *data, size_t len);
+void rpc_stream_request_end(struct rpc_call *call);
+void rpc_stream_closed(struct rpc_call *call);
+
+/* ---- stream.c: outside the session ---- */
+
+/* Run the handler of a call that is ready; end and free one whose stream is closed. */
+void rpc_stream_dispatch(struct rpc_call *call);
+
+/* Call on_end if a handler knows of the call; then it belongs to rpc/ (ANSWERED). */
+void rpc_stream_detach(struct rpc_call *call, enum rpc_end reason);
+
+/* Detach, and tell the peer `status`; it becomes a reset when trailers could not get through. */
+void rpc_stream_abort(struct rpc_call *call, enum rpc_end reason, enum rpc_status status,
+                      const char *message);
+
+/* Free a call that is detached and whose stream the session has forgotten. */
+void rpc_stream_destroy(struct rpc_call *call);
+
+/* ---- call.c: the response ---- */
+
+/* Set the final status; the first one stands. `message` as in rpc_call_finish. */
+void rpc_stream_answer(struct rpc_call *call, enum rpc_status status, const char *message);
+
+/* Answer with a bare HTTP status: the request is not gRPC. */
+void rpc_stream_answer_http(struct rpc_call *call, const char *http_status);
+
+/* Forget what is queued and not yet given to the session. */
+void rpc_stream_drop_queue(struct rpc_call *call);
+
+/* Call on_writable if it is owed and there is room. */
+void rpc_stream_wake(struct rpc_call *call);
+
+/* The earliest time at which this call's timer has something to do. */
+void rpc_stream_arm(struct rpc_call *call);
+
+#endif

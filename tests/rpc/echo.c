@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/rpc/echo.c - see tests/rpc/echo.h. */
+#include "echo.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+/* One call that lives longer than its handler. */
+struct job {
+    struct echo *echo;
+    struct rpc_call *call;
+    uint64_t n_left, n_sent;
+    size_t size;
+    uv_timer_t timer;
+    bool has_timer;
+};
+
+static void parse(const uint8_t *request, size_t len, unsigned long long out[2])
+{
+    char text[64] = {0};
+    memcpy(text, request, len < sizeof text - 1 ? len : sizeof text - 1);
+    out[0] = out[1] = 0;
+    sscanf(text, "%llu %llu", &out[0], &out[1]);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void on_end(struct rpc_call *call, void *arg, enum rpc_end reason)
+{
+    struct job *job = arg;
+    (void)call;
+    atomic_fetch_add(&job->echo->ends[reason], 1);
+    atomic_fetch_sub(&job->echo->n_live, 1);
+    if (job->has_timer)
+        uv_close((uv_handle_t *)&job->timer, on_timer_closed);
+    else
+        free(job);
+}
+
+static void note_queued(struct job *job)
+{
+    size_t queued = rpc_call_queued_bytes(job->call);
+    if (queued > atomic_load(&job->echo->max_queued))
+        atomic_store(&job->echo->max_queued, queued);
+}
+
+static int send_next(struct job *job, struct ltd_err *err)
+{
+    char head[24];
+    size_t size = job->size < sizeof head ? sizeof head : job->size;
+    char *message = calloc(1, size);
+    snprintf(message, size, "%" PRIu64, job->n_sent);
+    int rv = rpc_call_send(job->call, message, size, err);
+    free(message);
+    if (rv == 0) {
+        job->n_sent++;
+        job->n_left--;
+    }
+    note_queued(job);
+    return rv;
+}
+
+static void pump(struct job *job)
+{
+    while (job->n_left > 0 && rpc_call_wants_more(job->call))
+        send_next(job, NULL);
+    if (job->n_left == 0)
+        rpc_call_finish(job->call, LTD_OK, NULL);
+}
+
+static void on_writable(struct rpc_call *call, void *arg)
+{
+    (void)call;
+    pump(arg);
+}
+
+static const struct rpc_call_ops stream_ops = {on_writable, on_end};
+static const struct rpc_call_ops hang_ops = {NULL, on_end};
+
+static struct job *start(struct echo *echo, struct rpc_call *call, const struct rpc_call_ops *ops)
+{
+    struct job *job = calloc(1, sizeof *job);
+    job->echo = echo;
+    job->call = call;
+    rpc_call_set_ops(call, ops, job);
+    atomic_fetch_add(&echo->n_started, 1);
+    atomic_fetch_add(&echo->n_live, 1);
+    return job;
+}
+
+static void do_unary(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    (void)arg;
+    rpc_call_reply(call, request, len);
+}
+
+static void do_stream(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    unsigned long long n[2];
+    parse(request, len, n);
+    struct job *job = start(arg, call, &stream_ops);
+    job->n_left = n[0];
+    job->size = n[1];
+    pump(job);
+}
+
+static void do_push(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    unsigned long long n[2];
+    struct ltd_err err = {0};
+    parse(request, len, n);
+    struct job *job = start(arg, call, &hang_ops);
+    job->n_left = n[0];
+    job->size = n[1];
+    while (job->n_left > 0)
+        if (send_next(job, &err) != 0) {
+            atomic_fetch_add(&job->echo->n_refused, 1);
+            rpc_call_finish_err(call, &err);
+            return;
+        }
+    rpc_call_finish(call, LTD_OK, NULL);
+}
+
+static void do_hang(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    (void)request;
+    (void)len;
+    start(arg, call, &hang_ops);
+}
+
+static void do_beat(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    start(arg, call, &hang_ops);
+    rpc_call_send(call, request, len, NULL);
+}
+
+static void on_slept(uv_timer_t *timer)
+{
+    struct job *job = timer->data;
+    rpc_call_reply(job->call, "slept", 5);
+}
+
+static void do_sleep(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    unsigned long long n[2];
+    parse(request, len, n);
+    struct job *job = start(arg, call, &hang_ops);
+    job->has_timer = true;
+    uv_timer_init(job->echo->loop, &job->timer);
+    job->timer.data = job;
+    uv_timer_start(&job->timer, on_slept, n[0], 0);
+}
+
+static void do_fail(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    unsigned long long n[2];
+    (void)arg;
+    parse(request, len, n);
+    const uint8_t *space = memchr(request, ' ', len);
+    char *text = space ? strndup((const char *)space + 1, len - (size_t)(space + 1 - request)) : NULL;
+    rpc_call_finish_status(call, (enum rpc_status)n[0], text);
+    free(text);
+}
+
+static void do_peer(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    char text[400];
+    uint64_t deadline = rpc_call_deadline_ns(call);
+    (void)request;
+    (void)len;
+    (void)arg;
+    if (deadline == LTD_NEVER)
+        snprintf(text, sizeof text, "%s none", rpc_call_peer(call));
+    else
+        snprintf(text, sizeof text, "%s %" PRIu64, rpc_call_peer(call),
+                 (uint64_t)((deadline - ltd_now_ns()) / LTD_NS_PER_MS));
+    rpc_call_reply(call, text, strlen(text));
+}
+
+static void do_ends(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    static const char *const names[ECHO_N_ENDS] = {"finished", "cancelled", "connection",
+                                                   "deadline", "stalled",   "stopped"};
+    struct echo *echo = arg;
+    char text[300] = "";
+    (void)request;
+    (void)len;
+    for (int i = 0; i < ECHO_N_ENDS; i++)
+        sprintf(text + strlen(text), "%s=%d ", names[i], atomic_load(&echo->ends[i]));
+    sprintf(text + strlen(text), "live=%d max_queued=%zu", atomic_load(&echo->n_live),
+            atomic_load(&echo->max_queued));
+    rpc_call_reply(call, text, strlen(text));
+}
+
+void echo_init(struct echo *echo, uv_loop_t *loop)
+{
+    *echo = (struct echo){.loop = loop};
+    const struct rpc_method methods[ECHO_N_METHODS] = {
+        {"/test.Echo/Unary", ECHO_MAX_BYTES, do_unary, echo},
+        {"/test.Echo/Small", 1024, do_unary, echo},
+        {"/test.Echo/Stream", 1024, do_stream, echo},
+        {"/test.Echo/Push", 1024, do_push, echo},
+        {"/test.Echo/Hang", 1024, do_hang, echo},
+        {"/test.Echo/Beat", 1024, do_beat, echo},
+        {"/test.Echo/Sleep", 1024, do_sleep, echo},
+        {"/test.Echo/Fail", 64 * 1024, do_fail, echo},
+        {"/test.Echo/Peer", 1024, do_peer, echo},
+        {"/test.Echo/Ends", 1024, do_ends, echo},
+    };
+    memcpy(echo->methods, methods, sizeof methods);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/rpc/echo.h - the test service: small methods that show every way a call can go.
+ *
+ *     /test.Echo/Unary     the request comes back; at most ECHO_MAX_BYTES
+ *     /test.Echo/Small     the same, but takes 1 KiB at most
+ *     /test.Echo/Stream    "N SIZE": N messages of SIZE bytes, the i-th begins with i; pulled
+ *     /test.Echo/Push      "N SIZE": the same, but pushed without asking, until a send is refused
+ *     /test.Echo/Hang      never answers; counts how it ended
+ *     /test.Echo/Beat      one message at once, then nothing, never finishes
+ *     /test.Echo/Sleep     "MS": answers "slept" after that many milliseconds
+ *     /test.Echo/Fail      "STATUS MESSAGE": ends with that gRPC status
+ *     /test.Echo/Peer      the peer's name and the deadline in ms from now ("none")
+ *     /test.Echo/Ends      the counters below as text, "finished=1 cancelled=0 …"
+ *
+ * Counters are atomic: the server's loop writes them, a test's thread reads them.
+ */
+#ifndef LATENTD_TESTS_RPC_ECHO_H
+#define LATENTD_TESTS_RPC_ECHO_H
+
+#include <stdatomic.h>
+
+#include <uv.h>
+
+#include "rpc/call.h"
+#include "rpc/service.h"
+
+#define ECHO_N_METHODS 10
+#define ECHO_MAX_BYTES ((size_t)8 << 20)
+#define ECHO_N_ENDS    6
+
+struct echo {
+    uv_loop_t *loop;
+    struct rpc_method methods[ECHO_N_METHODS];
+    atomic_int n_started;         /* handlers run, of methods that wait or stream */
+    atomic_int ends[ECHO_N_ENDS]; /* on_end by enum rpc_end */
+    atomic_int n_live;            /* started and not ended */
+    atomic_size_t max_queued;     /* most bytes seen waiting in one call */
+    atomic_int n_refused;         /* sends refused */
+};
+
+void echo_init(struct echo *echo, uv_loop_t *loop);
+
+#endif

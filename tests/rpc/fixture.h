@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/rpc/fixture.h - an echo server in a thread of its own, and helpers every rpc test uses.
+ *
+ * The client blocks, so the server needs its own thread and loop. fixture_stop drains with no grace,
+ * joins, and checks that the loop closed without a handle left.
+ */
+#ifndef LATENTD_TESTS_RPC_FIXTURE_H
+#define LATENTD_TESTS_RPC_FIXTURE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <uv.h>
+
+#include "echo.h"
+#include "rpc/server.h"
+
+struct fixture {
+    pthread_t thread;
+    uv_loop_t loop;
+    uv_async_t async;
+    struct echo echo;
+    struct rpc_server *server;
+    char address[128];      /* TCP, as the server reports it */
+    char unix_address[128]; /* "unix:/tmp/…" */
+    atomic_uint drain_ms;   /* asked for; UINT32_MAX: nothing asked */
+    atomic_bool drained;    /* `done` was called */
+    atomic_bool stopping;
+};
+
+/* limits may be NULL. Fails the test when the server cannot start. On the heap, so that a test that
+ * fails in the middle leaves a server behind and not a broken stack. */
+struct fixture *fixture_start(const struct rpc_limits *limits);
+void fixture_drain(struct fixture *f, unsigned grace_ms); /* returns at once */
+void fixture_stop(struct fixture *f);                     /* frees */
+
+/* Wait until *value >= at_least; fails the test after ten seconds, naming `what`. */
+void wait_for(const char *what, atomic_int *value, int at_least);
+void wait_until_zero(const char *what, atomic_int *value);
+
+/* A directory of its own under /tmp for sockets; removed with what is in it. */
+void make_dir(char out[64]);
+void remove_dir(const char *dir);
+
+/* "127.0.0.1:PORT" with a port below 32768 that was free a moment ago. */
+void free_address(char out[64]);
+
+#endif

@@ -1,0 +1,270 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Stock gRPC (python3-grpcio, grpc core) against the echo server: calls, streams, ends, drain.
+
+    test_grpcio.py ECHO_SERVER
+
+Generic calls: no generated code, messages are byte strings. Prints TAP; exit status 77 means that
+grpcio is not installed, which ctest shows as skipped.
+"""
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+try:
+    import grpc
+except ImportError:
+    print("1..0 # SKIP python3-grpcio is not installed")
+    sys.exit(77)
+
+OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
+TESTS = []
+
+
+def test(fn):
+    TESTS.append(fn)
+    return fn
+
+
+def expect(got, wanted, what):
+    if got != wanted:
+        raise AssertionError(f"{what}: got {got!r}, expected {wanted!r}")
+
+
+def expect_code(call, code):
+    try:
+        call()
+    except grpc.RpcError as error:
+        expect(error.code(), code, "status")
+        return error
+    raise AssertionError(f"the call succeeded, expected {code}")
+
+
+class Peer:
+    """One channel and the two kinds of calls on it."""
+
+    def __init__(self, address):
+        self.channel = grpc.insecure_channel(address, options=OPTIONS)
+
+    def unary(self, method, data=b"", **kwargs):
+        return self.channel.unary_unary("/test.Echo/" + method)(data, **{"timeout": 30, **kwargs})
+
+    def stream(self, method, data=b"", **kwargs):
+        return self.channel.unary_stream("/test.Echo/" + method)(data, **{"timeout": 60, **kwargs})
+
+    def ends(self):
+        return dict(item.split("=") for item in self.unary("Ends").decode().split())
+
+    def wait_for_end(self, name, at_least):
+        """The counters reach a value: asked again until they do, within the call's patience."""
+        for _ in range(2000):
+            if int(self.ends()[name]) >= at_least:
+                return
+        raise AssertionError(f"{name}: {self.ends()}, expected at least {at_least}")
+
+
+@test
+def unary_brings_back_what_was_sent(p):
+    for size in (0, 1, 100, 16384, 65536, 1 << 20, 8 << 20):
+        data = random.Random(size).randbytes(size)
+        expect(p.unary("Unary", data) == data, True, f"echo of {size} bytes")
+
+
+@test
+def too_large_is_resource_exhausted(p):
+    expect_code(lambda: p.unary("Small", b"x" * 1025), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    expect_code(lambda: p.unary("Unary", b"x" * ((8 << 20) + 1)), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    expect(p.unary("Small", b"x" * 1024), b"x" * 1024, "the limit itself")
+
+
+@test
+def a_stream_of_ten_thousand_arrives_in_order(p):
+    n = 0
+    for message in p.stream("Stream", b"10000 100"):
+        expect(message.rstrip(b"\0"), str(n).encode(), "message")
+        n += 1
+    expect(n, 10000, "messages")
+
+
+@test
+def a_stream_of_large_messages_arrives(p):
+    sizes = [len(m) for m in p.stream("Stream", b"40 1000000")]
+    expect(sizes, [1000000] * 40, "sizes")
+
+
+@test
+def an_empty_stream_is_ok(p):
+    call = p.stream("Stream", b"0 0")
+    expect(list(call), [], "messages")
+    expect(call.code(), grpc.StatusCode.OK, "status")
+
+
+@test
+def unknown_methods_are_unimplemented(p):
+    expect_code(lambda: p.unary("Nothing"), grpc.StatusCode.UNIMPLEMENTED)
+    expect_code(lambda: p.channel.unary_unary("/a.B/C")(b""), grpc.StatusCode.UNIMPLEMENTED)
+
+
+@test
+def every_status_and_a_special_message_come_through(p):
+    text = "\t\ntest with whitespace\r\nand Unicode BMP \u263a and non-BMP \U0001f608 100%\t\n"
+    for code in grpc.StatusCode:
+        if code == grpc.StatusCode.OK:
+            continue
+        error = expect_code(lambda: p.unary("Fail", f"{code.value[0]} {text}".encode()), code)
+        expect(error.details(), text, "message")
+
+
+@test
+def a_deadline_is_seen_by_both(p):
+    expect_code(lambda: p.unary("Hang", timeout=0.05), grpc.StatusCode.DEADLINE_EXCEEDED)
+    expect_code(lambda: list(p.stream("Beat", b"x", timeout=0.05)),
+                grpc.StatusCode.DEADLINE_EXCEEDED)
+    for _ in range(2000):
+        ends = p.ends()
+        if ends["live"] == "0":
+            break
+    expect(ends["live"], "0", "live calls")
+    expect(p.unary("Sleep", b"5"), b"slept", "a call within its deadline")
+
+
+@test
+def a_cancelled_stream_ends_on_the_server(p):
+    before = int(p.ends()["cancelled"])
+    call = p.stream("Stream", b"100000000 1000")
+    for _ in range(5):
+        next(call)
+    call.cancel()
+    p.wait_for_end("cancelled", before + 1)
+    expect(p.ends()["live"], "0", "live calls")
+
+
+@test
+def a_slow_reader_costs_one_queue(p):
+    call = p.stream("Stream", b"3000 10000")
+    total = 0
+    for i, message in enumerate(call):
+        total += len(message)
+        if i < 50:
+            p.unary("Unary", b"another call passes the slow stream")
+    expect(total, 3000 * 10000, "bytes")
+    queued = int(p.ends()["max_queued"])
+    # One message may overshoot the queue's 128 KiB; the largest of the tests above has 1,000,000.
+    expect(queued <= 131072 + 1000005, True, f"{queued} bytes queued at most")
+
+
+@test
+def fifty_calls_at_once(p):
+    errors = []
+
+    def work(i):
+        data = bytes([i]) * (1000 + 997 * i)
+        for _ in range(10):
+            if p.unary("Unary", data) != data:
+                errors.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expect(errors, [], "calls with a wrong answer")
+
+
+@test
+def two_hundred_calls_wait_their_turn_for_a_hundred_slots(p):
+    futures = [p.channel.unary_unary("/test.Echo/Sleep").future(b"20", timeout=30)
+               for _ in range(200)]
+    expect({f.result() for f in futures}, {b"slept"}, "answers")
+
+
+@test
+def deadline_and_peer_are_known_to_the_handler(p):
+    name, ms = p.unary("Peer", timeout=20).decode().split()
+    expect(name.startswith("127.0.0.1:") or name.startswith("unix:uid="), True, name)
+    # grpc core rounds a timeout up, to a tenth of a second at this size.
+    expect(0 < int(ms) <= 20200, True, f"{ms} ms")
+
+
+@test
+def metadata_of_the_caller_does_no_harm(p):
+    metadata = [("x-text", "v" * 4000), ("x-data-bin", bytes(range(256)))]
+    expect(p.unary("Unary", b"m", metadata=metadata), b"m", "answer")
+    expect_code(lambda: p.unary("Unary", b"m", metadata=[("x-big", "v" * 20000)]),
+                grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+@test
+def compression_is_answered_with_identity(p):
+    error = expect_code(lambda: p.unary("Unary", b"z" * 5000, compression=grpc.Compression.Gzip),
+                        grpc.StatusCode.UNIMPLEMENTED)
+    expect(bool(error.details()), True, "message")
+
+
+def drains_while_a_stream_runs(server, address):
+    peer = Peer(address)
+    call = peer.stream("Stream", b"2000 10000")
+    next(call)
+    server.send_signal(signal.SIGTERM)
+    n = 1
+    for _ in call:
+        n += 1
+    expect(n, 2000, "messages of the stream that was running")
+    expect_code(lambda: Peer(address).unary("Unary", b"new", timeout=5),
+                grpc.StatusCode.UNAVAILABLE)
+    expect(server.wait(20), 0, "exit status")
+
+
+def free_port():
+    while True:
+        port = random.randint(15000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+def main():
+    failed = 0
+    n = 0
+
+    def run(name, fn):
+        nonlocal failed, n
+        n += 1
+        try:
+            fn()
+            print(f"ok {n} - {name}")
+        except Exception as error:  # a failing test prints what it compared, the others go on
+            failed += 1
+            print(f"not ok {n} - {name}\n# {type(error).__name__}: {error}")
+        sys.stdout.flush()
+
+    with tempfile.TemporaryDirectory() as directory:
+        tcp, unix = f"127.0.0.1:{free_port()}", f"unix:{directory}/sock"
+        server = subprocess.Popen([sys.argv[1], tcp, unix], stdout=subprocess.PIPE, text=True)
+        for address in (tcp, unix):
+            expect(server.stdout.readline().strip(), f"listening {address}", "server")
+        try:
+            for address in (tcp, unix):
+                peer = Peer(address)
+                for fn in TESTS:
+                    run(f"{address.split(':')[0]}: {fn.__name__}", lambda: fn(peer))
+                peer.channel.close()
+            run("drains_while_a_stream_runs", lambda: drains_while_a_stream_runs(server, tcp))
+        finally:
+            if server.poll() is None:
+                server.kill()
+            server.wait()
+    print(f"1..{n}")
+    sys.stdout.flush()
+    os._exit(1 if failed else 0)  # grpc's own threads are not waited for
+
+
+main()
