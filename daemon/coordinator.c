@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* daemon/coordinator.c - see daemon/coordinator.h. */
+#include "daemon/coordinator.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "kernels/dispatch.h"
+#include "model/border.h"
+
+static int load_border(struct coordinator *c, const struct rank_setup *setup, struct ltd_err *err)
+{
+    struct model_border_options options = {
+        .max_batch = setup->capacity.limits.max_batch,
+        .max_positions = setup->capacity.limits.block_size,
+        .n_pages = setup->capacity.limits.n_pages,
+    };
+    c->border = model_border_create(setup->checkpoint, &setup->kern, &options, err);
+    return c->border ? 0 : -1;
+}
+
+/* ------------------------------------------------------------------------------------- text */
+
+static size_t longest_token(const struct model_tokenizer *tokenizer)
+{
+    size_t longest = 0, len;
+    for (int32_t id = 0; id < model_tokenizer_vocab_size(tokenizer); id++) {
+        model_tokenizer_bytes(tokenizer, id, &len);
+        longest = len > longest ? len : longest;
+    }
+    return longest;
+}
+
+static void load_chat(struct coordinator *c, struct served *served)
+{
+    struct ltd_err why = {0};
+    if (model_chat_init(&c->chat, c->tokenizer, &why) == 0)
+        served->chat = &c->chat;
+    else
+        snprintf(served->no_chat, sizeof served->no_chat, "%.200s", why.msg);
+}
+
+static int load_tokenizer(struct coordinator *c, const char *dir, struct served *served,
+                          struct ltd_err *err)
+{
+    struct ltd_err why = {0};
+    c->tokenizer = model_tokenizer_open(dir, served->model.vocab, &why);
+    if (c->tokenizer) {
+        served->tokenizer = c->tokenizer;
+        served->token_bytes_max = longest_token(c->tokenizer);
+        load_chat(c, served);
+        return 0;
+    }
+    if (why.code != LTD_E_NOT_FOUND && why.code != LTD_E_UNIMPLEMENTED) {
+        *err = why;
+        return -1;
+    }
+    if (why.code == LTD_E_UNIMPLEMENTED)
+        ltd_warning("token ids only: %s", why.msg);
+    snprintf(served->no_text, sizeof served->no_text, "%.200s",
+             why.code == LTD_E_NOT_FOUND ? "the model has no tokenizer.json" : why.msg);
+    snprintf(served->no_chat, sizeof served->no_chat, "%s", served->no_text);
+    return 0;
+}
+
+/* An answer ends where the model's authors say, and where the chat format does. */
+static void collect_end_tokens(struct served *served)
+{
+    const struct model_generation *g = &served->generation;
+    for (int32_t i = 0; i < g->n_eos; i++)
+        served->end_tokens[served->n_end_tokens++] = g->eos[i];
+    if (g->n_eos > 0 || !served->chat)
+        return;
+    served->end_tokens[served->n_end_tokens++] = served->chat->end_turn;
+    served->end_tokens[served->n_end_tokens++] = served->chat->end_text;
+}
+
+/* ------------------------------------------------------------------------------------ facts */
+
+/* The last component of the directory, symbolic links and "." resolved. */
+static void name_model(const char *dir, struct served *served)
+{
+    char resolved[PATH_MAX];
+    const char *path = realpath(dir, resolved) ? resolved : dir;
+    const char *slash = strrchr(path, '/');
+    snprintf(served->name, sizeof served->name, "models/%.140s",
+             slash && slash[1] ? slash + 1 : path);
+}
+
+static void fill_facts(const struct rank_setup *setup, const char *dir, struct served *served)
+{
+    name_model(dir, served);
+    snprintf(served->hash, sizeof served->hash, "%s", setup->hash);
+    served->model = setup->model;
+    served->generation = setup->generation;
+    served->default_steps = setup->capacity.default_steps;
+    served->max_steps = setup->capacity.max_steps;
+    served->default_max_tokens = setup->capacity.default_max_tokens;
+    snprintf(served->tier, sizeof served->tier, "%s", setup->kern.ops->name);
+    kern_tier_id(setup->kern.ops, served->tier_id, sizeof served->tier_id);
+    snprintf(served->format, sizeof served->format, "f32");
+    snprintf(served->kv_policy, sizeof served->kv_policy, "%s", setup->capacity.policy_text);
+    served->parameters = capacity_parameters(&setup->model);
+    served->start_us = ltd_wall_us();
+    served->start_ns = ltd_now_ns();
+}
+
+int coordinator_load(struct coordinator *c, const struct rank_setup *setup,
+                     const struct config *config, struct ltd_err *err)
+{
+    *c = (struct coordinator){0};
+    fill_facts(setup, config->model, &c->served);
+    if (load_border(c, setup, err) != 0 ||
+        load_tokenizer(c, config->model, &c->served, err) != 0)
+        return -1;
+    collect_end_tokens(&c->served);
+    return 0;
+}
+
+struct engine_config coordinator_engine_config(const struct coordinator *c,
+                                               const struct rank_setup *setup,
+                                               struct clus_group *group)
+{
+    const struct clus_limits *limits = &setup->capacity.limits;
+    struct engine_config config = {
+        .border = c->border,
+        .tokenizer = c->tokenizer,
+        .group = group,
+        .n_embd = limits->n_embd,
+        .vocab_size = setup->model.vocab,
+        .n_pages = limits->n_pages,
+        .n_rows = limits->n_rows,
+        .n_seqs = limits->n_seqs,
+        .max_batch = limits->max_batch,
+        .prefill_chunk = setup->capacity.prefill_chunk,
+        .n_end_tokens = c->served.n_end_tokens,
+    };
+    memcpy(config.end_tokens, c->served.end_tokens, sizeof config.end_tokens);
+    return config;
+}
+
+void coordinator_unload(struct coordinator *c)
+{
+    model_border_destroy(c->border);
+    model_tokenizer_close(c->tokenizer);
+    *c = (struct coordinator){0};
+}

@@ -1,0 +1,617 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * daemon/job_table.c - see daemon/job_table.h.
+ *
+ * A live job goes through three appends that matter: QUEUED (on_queued), any number of STARTED and
+ * TOKEN (on_event_kept), FINISHED (on_finished_kept), after which it is torn down. With a log that
+ * answers later, appends overlap: the order of completion is the order of appending, so on_queued
+ * comes before the work begins and on_finished_kept comes last.
+ *
+ *     state of a live job      handle   work         left by
+ *     being queued             NULL     –            on_queued
+ *     queued, running          set      in queue     FINISHED from the queue
+ *     being finished           set      over         on_finished_kept
+ */
+#include "daemon/job_table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+/* Somebody who wants to be told that the job is in the log, or that it has finished. */
+struct waiter {
+    job_answer_fn answer;
+    void *arg;
+    bool for_finish;
+    struct waiter *next;
+};
+
+struct live {
+    struct work work; /* first: events come to the work */
+    struct job_table *table;
+    struct job_spec *spec; /* owned */
+    const struct job *job; /* pinned; NULL until QUEUED was accepted */
+    char id[JOB_ID_CHARS + 1];
+    char request_id[JOB_REQUEST_ID_CHARS + 1];
+    bool is_working;        /* the work is in the queue */
+    bool counts_as_queued;  /* accepted and not started */
+    bool is_stopped;        /* by job_table_stop_all: a cancel means UNAVAILABLE */
+    bool is_failed_by_log;  /* an event was not accepted: the job ends with `failure` */
+    bool is_deleted;        /* forget when finished */
+    struct ltd_err failure;
+    struct job_event end; /* FINISHED, kept for a second try */
+    bool is_second_try;
+    struct waiter *waiters;
+    struct job_watcher *watchers;
+    struct wire_thinking thinking;
+    bool has_thinking;
+    struct live *next, *prev; /* of all live jobs */
+};
+
+struct job_table {
+    struct job_table_config config;
+    const struct engine *engine; /* borrowed */
+    struct job_id_maker ids;
+    struct live *first;
+    uint32_t n_live, n_queued;
+    uint64_t n_finished;
+    bool is_closed;
+};
+
+static void on_work_event(struct work *work, const struct engine_event *event);
+
+struct job_table *job_table_create(const struct job_table_config *config, struct ltd_err *err)
+{
+    struct job_table *table = calloc(1, sizeof *table);
+    if (!table)
+        return ltd_fail_null(err, LTD_E_EXHAUSTED, "no memory for the job table");
+    table->config = *config;
+    return table;
+}
+
+void job_table_attach(struct job_table *table, const struct engine *engine)
+{
+    table->engine = engine;
+}
+
+void job_table_destroy(struct job_table *table)
+{
+    if (!table)
+        return;
+    ltd_assert(table->n_live == 0, table->n_live, table->n_queued);
+    free(table);
+}
+
+/* ------------------------------------------------------------------------------- live jobs */
+
+static struct live *find_live(struct job_table *table, const struct job *job)
+{
+    struct live *live = job_state_is_final(job->state) ? NULL : table->first;
+    while (live && live->job != job)
+        live = live->next;
+    return live;
+}
+
+static void link_live(struct job_table *table, struct live *live)
+{
+    live->table = table;
+    live->prev = NULL;
+    live->next = table->first;
+    if (table->first)
+        table->first->prev = live;
+    table->first = live;
+    table->n_live++;
+}
+
+static void unlink_live(struct live *live)
+{
+    struct job_table *table = live->table;
+    *(live->prev ? &live->prev->next : &table->first) = live->next;
+    if (live->next)
+        live->next->prev = live->prev;
+    table->n_live--;
+}
+
+static int add_waiter(struct live *live, bool for_finish, job_answer_fn answer, void *arg)
+{
+    struct waiter *w = malloc(sizeof *w);
+    if (!w)
+        return -1;
+    *w = (struct waiter){answer, arg, for_finish, live->waiters};
+    live->waiters = w;
+    return 0;
+}
+
+/* Tell those who wait, all of them when the job has finished. */
+static void answer_waiters(struct live *live, bool finished, const struct job *job,
+                           const struct ltd_err *err)
+{
+    struct waiter *due = NULL, **link = &live->waiters;
+    while (*link) {
+        struct waiter *w = *link;
+        if (w->for_finish && !finished) {
+            link = &w->next;
+            continue;
+        }
+        *link = w->next;
+        w->next = due;
+        due = w;
+    }
+    while (due) {
+        struct waiter *w = due;
+        due = w->next;
+        w->answer(w->arg, job, err);
+        free(w);
+    }
+}
+
+static void tell_watchers(struct job_watcher *first)
+{
+    for (struct job_watcher *w = first, *next; w; w = next) {
+        next = w->next;
+        w->on_change(w);
+    }
+}
+
+/* The log will not grow any more. The chain stays linked for one last telling. */
+static struct job_watcher *detach_watchers(struct live *live)
+{
+    struct job_watcher *first = live->watchers;
+    for (struct job_watcher *w = first; w; w = w->next)
+        w->live = NULL;
+    live->watchers = NULL;
+    return first;
+}
+
+static void destroy_live(struct live *live)
+{
+    detach_watchers(live);
+    if (live->job)
+        store_unpin(live->table->config.store, live->job);
+    unlink_live(live);
+    spec_destroy(live->spec);
+    free(live);
+}
+
+/* ---------------------------------------------------------------------------------- finish */
+
+static void on_finished_kept(void *arg, const struct ltd_err *result);
+
+/* The log keeps room for an end without text also when memory is out (docs/job-events.md#bounds). */
+static void retry_without_text(struct live *live)
+{
+    live->is_second_try = true;
+    live->end.text = NULL;
+    live->end.text_len = 0;
+    store_append(live->table->config.store, live->id, &live->end, on_finished_kept, live);
+}
+
+/* FINISHED is in the log: the last time that anybody hears of the job here. */
+static void on_finished_kept(void *arg, const struct ltd_err *result)
+{
+    struct live *live = arg;
+    struct job_table *table = live->table;
+    const struct job *job = live->job;
+    static const struct ltd_err ok = {0};
+    bool is_kept = result->code == LTD_OK;
+    if (!is_kept)
+        ltd_error("job %s: its end was not recorded: %s", live->id, result->msg);
+    if (!is_kept && !live->is_second_try) {
+        retry_without_text(live);
+        return;
+    }
+    ltd_debug("job %s %s: %u prompt tokens, %u written, %llu steps", job->id,
+              job_state_name(job->state), job->prompt_tokens, job->output_tokens,
+              (unsigned long long)job->total_steps);
+    table->n_finished++;
+    struct job_watcher *watchers = detach_watchers(live);
+    bool forget = live->is_deleted && is_kept;
+    if (forget)
+        store_forget(table->config.store, job);
+    answer_waiters(live, true, forget ? NULL : job, is_kept ? &ok : result);
+    tell_watchers(watchers);
+    destroy_live(live);
+    store_expire(table->config.store, ltd_wall_us());
+}
+
+static enum job_finish finish_of(enum engine_finish finish)
+{
+    switch (finish) {
+    case ENGINE_FINISH_EOS:
+        return JOB_FINISH_EOS;
+    case ENGINE_FINISH_STOP:
+        return JOB_FINISH_STOP;
+    case ENGINE_FINISH_LENGTH:
+        return JOB_FINISH_LENGTH;
+    case ENGINE_FINISH_CANCELLED:
+        return JOB_FINISH_CANCELLED;
+    case ENGINE_FINISH_DEADLINE:
+        return JOB_FINISH_DEADLINE;
+    case ENGINE_FINISH_ERROR:
+    case ENGINE_FINISH_SCORED:
+        return JOB_FINISH_ERROR;
+    }
+    return JOB_FINISH_ERROR;
+}
+
+static void fill_finished(const struct live *live, const struct engine_event *from,
+                          struct job_event *event)
+{
+    *event = (struct job_event){0};
+    event->time_us = from->time_us;
+    event->text = from->text;
+    event->text_len = from->text_len;
+    event->finished.reason = finish_of(from->finish);
+    event->finished.total_steps = from->total_steps;
+    event->finished.error = from->error;
+    if (live->is_failed_by_log) {
+        event->finished.reason = JOB_FINISH_ERROR;
+        event->finished.error = live->failure;
+    } else if (live->is_stopped && from->finish == ENGINE_FINISH_CANCELLED) {
+        event->finished.reason = JOB_FINISH_ERROR;
+        ltd_fail(&event->finished.error, LTD_E_UNAVAILABLE,
+                 "the service stops; submit the job again");
+    }
+    if (event->finished.reason == JOB_FINISH_ERROR && event->finished.error.code == LTD_OK)
+        ltd_fail(&event->finished.error, LTD_E_INTERNAL, "the job ended without a reason");
+    event->kind = job_finish_kind(event->finished.reason);
+}
+
+static void finish(struct live *live, const struct engine_event *from)
+{
+    fill_finished(live, from, &live->end);
+    live->table->n_queued -= live->counts_as_queued;
+    live->counts_as_queued = false;
+    live->is_working = false;
+    store_append(live->table->config.store, live->id, &live->end, on_finished_kept, live);
+}
+
+/* ----------------------------------------------------------------------------------- events */
+
+/* An event between QUEUED and FINISHED is in the log, or the job cannot go on. */
+static void on_event_kept(void *arg, const struct ltd_err *result)
+{
+    struct live *live = arg;
+    if (result->code == LTD_OK) {
+        tell_watchers(live->watchers);
+        return;
+    }
+    if (live->is_failed_by_log)
+        return;
+    ltd_error("job %s: an event was not recorded, the job ends: %s", live->id, result->msg);
+    live->is_failed_by_log = true;
+    live->failure = *result;
+    if (live->is_working)
+        work_queue_cancel(live->table->config.queue, &live->work, ENGINE_FINISH_CANCELLED);
+}
+
+static void keep_event(struct live *live, const struct engine_event *from, enum job_event_kind kind)
+{
+    struct job_event event = {.kind = kind, .time_us = from->time_us};
+    if (live->is_failed_by_log)
+        return; /* the log has a hole; nothing may follow but the end */
+    live->has_thinking = false;
+    if (kind == JOB_EV_TOKEN) {
+        event.token = from->token;
+        event.text = from->text;
+        event.text_len = from->text_len;
+    } else {
+        live->table->n_queued -= live->counts_as_queued;
+        live->counts_as_queued = false;
+    }
+    store_append(live->table->config.store, live->id, &event, on_event_kept, live);
+}
+
+static void note_thinking(struct live *live, const struct engine_event *from)
+{
+    live->thinking = (struct wire_thinking){
+        .token_index = (uint32_t)from->token_index,
+        .step = (uint32_t)from->step,
+        .max_steps = (uint32_t)from->max_steps,
+        .criterion_value = from->criterion_value,
+        .time_us = from->time_us,
+    };
+    live->has_thinking = true;
+    tell_watchers(live->watchers);
+}
+
+static void on_work_event(struct work *work, const struct engine_event *event)
+{
+    struct live *live = (struct live *)work;
+    switch (event->kind) {
+    case ENGINE_STARTED:
+        keep_event(live, event, JOB_EV_STARTED);
+        return;
+    case ENGINE_TOKEN:
+        keep_event(live, event, JOB_EV_TOKEN);
+        return;
+    case ENGINE_THINKING:
+        note_thinking(live, event);
+        return;
+    case ENGINE_FINISHED:
+        finish(live, event);
+        return;
+    case ENGINE_SCORED:
+        break; /* jobs of this table write tokens */
+    }
+    ltd_error("job %s: engine event %d has no meaning here", live->id, event->kind);
+}
+
+/* ----------------------------------------------------------------------------------- submit */
+
+static void finish_unstarted(struct live *live, const struct ltd_err *why)
+{
+    struct engine_event event = {
+        .kind = ENGINE_FINISHED, .finish = ENGINE_FINISH_ERROR, .error = *why};
+    event.time_us = ltd_wall_us();
+    finish(live, &event);
+}
+
+/* QUEUED is in the log: the job exists, and its work begins. */
+static void on_queued(void *arg, const struct ltd_err *result)
+{
+    struct live *live = arg;
+    struct job_table *table = live->table;
+    struct ltd_err err = *result;
+    if (err.code != LTD_OK) {
+        answer_waiters(live, true, NULL, &err);
+        destroy_live(live);
+        return;
+    }
+    live->job = store_find(table->config.store, live->id);
+    store_pin(table->config.store, live->job);
+    live->counts_as_queued = true;
+    table->n_queued++;
+    ltd_debug("job %s queued: %d prompt tokens, at most %d to write, depth %d", live->id,
+              live->spec->n_prompt, live->spec->max_tokens, live->spec->depth.max_steps);
+    answer_waiters(live, false, live->job, &err);
+    if (live->is_stopped)
+        ltd_fail(&err, LTD_E_UNAVAILABLE, "the service stops; submit the job again");
+    live->is_working = err.code == LTD_OK;
+    if (!live->is_working || work_queue_add(table->config.queue, &live->work, &err) != 0)
+        finish_unstarted(live, &err);
+}
+
+static int check_admission(struct job_table *table, const struct job_spec *spec,
+                           struct ltd_err *err)
+{
+    const struct job_table_config *config = &table->config;
+    if (table->is_closed)
+        return ltd_fail(err, LTD_E_UNAVAILABLE, "the service is draining, no new jobs; try another "
+                        "or later");
+    int32_t n_positions = spec->n_prompt + spec->max_tokens - 1;
+    if (!engine_fits(table->engine, n_positions))
+        return ltd_fail(err, LTD_E_INVALID, "spec.max_tokens: a prompt of %d tokens and %d to write "
+                        "do not fit the whole key-value cache (kv_memory)", spec->n_prompt,
+                        spec->max_tokens);
+    size_t bound = job_log_bytes_bound(spec, config->token_text_bytes_max);
+    if (bound > STORE_JOB_BYTES_MAX)
+        return ltd_fail(err, LTD_E_EXHAUSTED, "spec: %d tokens with %d logprobs each may take %zu "
+                        "bytes of event log, at most %zu are kept per job", spec->max_tokens,
+                        spec->n_logprobs, bound, STORE_JOB_BYTES_MAX);
+    if (work_queue_is_full(config->queue))
+        return ltd_fail(err, LTD_E_EXHAUSTED, "queue full (max_queue); try again later");
+    return 0;
+}
+
+static void append_queued(struct live *live)
+{
+    struct job_table *table = live->table;
+    struct job_event event = {.kind = JOB_EV_QUEUED, .time_us = ltd_wall_us()};
+    event.queued = (struct job_queued){
+        .request_id = live->request_id,
+        .label = live->spec->label,
+        .tier = table->config.tier,
+        .seed = live->spec->seed,
+        .prompt_tokens = (uint32_t)live->spec->n_prompt,
+        .position = work_queue_n_unstarted(table->config.queue),
+        .spec = live->spec->wire,
+        .spec_len = live->spec->wire_len,
+    };
+    store_append(table->config.store, live->id, &event, on_queued, live);
+}
+
+/* Same bytes, same job. */
+static int check_same_spec(struct job_table *table, const struct job *job,
+                           const struct job_spec *spec, struct ltd_err *err)
+{
+    struct ltd_bytes stored;
+    ltd_bytes_init(&stored);
+    int rc = wire_stored_spec(table->config.store, job, &stored, err);
+    if (rc == 0 && (stored.len != spec->wire_len ||
+                    (stored.len && memcmp(stored.data, spec->wire, stored.len) != 0)))
+        rc = ltd_fail(err, LTD_E_EXISTS, "request_id: \"%s\" was used for job %s with another spec",
+                      job->request_id, job->id);
+    ltd_bytes_fini(&stored);
+    return rc;
+}
+
+/* A submission with this request id that the log has not accepted yet. */
+static struct live *find_pending(struct job_table *table, const char *request_id)
+{
+    struct live *live = *request_id ? table->first : NULL;
+    while (live && (live->job || strcmp(live->request_id, request_id) != 0))
+        live = live->next;
+    return live;
+}
+
+/* 1: an earlier submission answers this one; 0: it is new; -1: refused. */
+static int join_earlier(struct job_table *table, const struct job_spec *spec,
+                        const char *request_id, job_answer_fn answer, void *arg,
+                        struct ltd_err *err)
+{
+    const struct job *job = store_find_request(table->config.store, request_id);
+    if (job && check_same_spec(table, job, spec, err) != 0)
+        return -1;
+    if (job) {
+        answer(arg, job, err);
+        return 1;
+    }
+    struct live *pending = find_pending(table, request_id);
+    if (!pending)
+        return 0;
+    if (pending->spec->wire_len != spec->wire_len ||
+        memcmp(pending->spec->wire, spec->wire, spec->wire_len) != 0)
+        return ltd_fail(err, LTD_E_EXISTS, "request_id: \"%s\" was used with another spec",
+                        request_id);
+    if (add_waiter(pending, false, answer, arg) != 0)
+        return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a request");
+    return 1;
+}
+
+static struct live *make_live(struct job_table *table, struct job_spec *take_spec,
+                              const char *request_id)
+{
+    struct live *live = calloc(1, sizeof *live);
+    if (!live)
+        return NULL;
+    live->spec = take_spec;
+    live->work.spec = take_spec;
+    live->work.on_event = on_work_event;
+    snprintf(live->request_id, sizeof live->request_id, "%s", request_id);
+    job_id_make(&table->ids, live->id);
+    link_live(table, live);
+    return live;
+}
+
+void job_table_submit(struct job_table *table, struct job_spec *take_spec, const char *request_id,
+                      job_answer_fn answer, void *arg)
+{
+    struct ltd_err err = {0};
+    int joined = join_earlier(table, take_spec, request_id, answer, arg, &err);
+    if (joined == 1) {
+        spec_destroy(take_spec);
+        return;
+    }
+    struct live *live = NULL;
+    if (joined == 0 && check_admission(table, take_spec, &err) == 0)
+        live = make_live(table, take_spec, request_id);
+    if (!live) {
+        if (err.code == LTD_OK)
+            ltd_fail(&err, LTD_E_EXHAUSTED, "no memory for a job");
+        spec_destroy(take_spec);
+        answer(arg, NULL, &err);
+        return;
+    }
+    if (add_waiter(live, false, answer, arg) != 0) {
+        destroy_live(live);
+        ltd_fail(&err, LTD_E_EXHAUSTED, "no memory for a request");
+        answer(arg, NULL, &err);
+        return;
+    }
+    append_queued(live);
+}
+
+/* --------------------------------------------------------------------------- cancel, delete */
+
+static void end_work(struct live *live, enum engine_finish how)
+{
+    if (live->is_working)
+        work_queue_cancel(live->table->config.queue, &live->work, how);
+}
+
+void job_table_cancel(struct job_table *table, const struct job *job, enum engine_finish how,
+                      job_answer_fn answer, void *arg)
+{
+    struct ltd_err err = {0};
+    struct live *live = find_live(table, job);
+    if (!live) {
+        answer(arg, job, &err);
+        return;
+    }
+    if (add_waiter(live, true, answer, arg) != 0) {
+        ltd_fail(&err, LTD_E_EXHAUSTED, "no memory for a request");
+        answer(arg, NULL, &err);
+        return;
+    }
+    end_work(live, how);
+}
+
+void job_table_delete(struct job_table *table, const struct job *job, job_answer_fn answer,
+                      void *arg)
+{
+    struct ltd_err err = {0};
+    struct live *live = find_live(table, job);
+    if (!live) {
+        store_forget(table->config.store, job);
+        answer(arg, NULL, &err);
+        return;
+    }
+    if (add_waiter(live, true, answer, arg) != 0) {
+        ltd_fail(&err, LTD_E_EXHAUSTED, "no memory for a request");
+        answer(arg, NULL, &err);
+        return;
+    }
+    live->is_deleted = true;
+    end_work(live, ENGINE_FINISH_CANCELLED);
+}
+
+/* --------------------------------------------------------------------------------- watchers */
+
+void job_table_watch(struct job_table *table, const struct job *job, struct job_watcher *watcher)
+{
+    struct live *live = find_live(table, job);
+    watcher->live = live;
+    watcher->prev = NULL;
+    watcher->next = NULL;
+    if (!live)
+        return;
+    watcher->next = live->watchers;
+    if (live->watchers)
+        live->watchers->prev = watcher;
+    live->watchers = watcher;
+}
+
+void job_table_unwatch(struct job_watcher *watcher)
+{
+    struct live *live = watcher->live;
+    if (!live)
+        return;
+    *(watcher->prev ? &watcher->prev->next : &live->watchers) = watcher->next;
+    if (watcher->next)
+        watcher->next->prev = watcher->prev;
+    watcher->live = NULL;
+    watcher->next = watcher->prev = NULL;
+}
+
+const struct wire_thinking *job_watcher_thinking(const struct job_watcher *watcher)
+{
+    return watcher->live && watcher->live->has_thinking ? &watcher->live->thinking : NULL;
+}
+
+/* ------------------------------------------------------------------------------------ drain */
+
+void job_table_close(struct job_table *table)
+{
+    table->is_closed = true;
+}
+
+bool job_table_is_closed(const struct job_table *table)
+{
+    return table->is_closed;
+}
+
+void job_table_stop_all(struct job_table *table)
+{
+    for (struct live *live = table->first; live; live = live->next)
+        live->is_stopped = true;
+    work_queue_cancel_all(table->config.queue);
+}
+
+uint32_t job_table_n_live(const struct job_table *table)
+{
+    return table->n_live;
+}
+
+uint32_t job_table_n_queued(const struct job_table *table)
+{
+    return table->n_queued;
+}
+
+uint64_t job_table_n_finished(const struct job_table *table)
+{
+    return table->n_finished;
+}

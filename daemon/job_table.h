@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * daemon/job_table.h - the jobs that are not finished, and everybody who waits for one of them.
+ *
+ *     submit ──▶ QUEUED into the log ──accepted──▶ work queue ──▶ engine
+ *                                                     events ──▶ the log ──accepted──▶ watchers
+ *     cancel, delete ──▶ engine ──▶ … FINISHED into the log ──accepted──▶ answered
+ *
+ * What is true of a job stands in the event log (daemon/store.h); here is only what ends with the
+ * process or with the job: its spec, its work, who watches it, who waits for an answer. A job is
+ * live from its submission until its FINISHED event is accepted; every other job is just a handle
+ * of the store.
+ *
+ * Invariant: nobody hears of an event that the log has not accepted.
+ * Does not: read requests or write answers (daemon/service_*.c).
+ * Threads: loop thread.
+ * Rules: docs/job-events.md.
+ */
+#ifndef LATENTD_DAEMON_JOB_TABLE_H
+#define LATENTD_DAEMON_JOB_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "daemon/store.h"
+#include "daemon/wire.h"
+#include "daemon/work.h"
+
+struct job_table;
+
+struct job_table_config {
+    struct store *store;       /* borrowed */
+    struct work_queue *queue;  /* borrowed */
+    const char *tier;          /* borrowed: recorded with each job */
+    size_t token_text_bytes_max; /* text of one token, at most; bounds a job's log */
+};
+
+/* Errors: LTD_E_EXHAUSTED. Returns owned. */
+struct job_table *job_table_create(const struct job_table_config *config, struct ltd_err *err);
+/* Once, before the first submit; the engine is asked whether a job fits its pages. Borrowed. */
+void job_table_attach(struct job_table *table, const struct engine *engine);
+/* No job may be live. NULL is fine. */
+void job_table_destroy(struct job_table *table);
+
+/*
+ * The answer to a request about a job: `job` and an `err` of LTD_OK, or NULL and the reason. Comes
+ * exactly once, before or after the request returns. The handle is good during the call; after
+ * job_table_delete it is NULL also on success.
+ */
+typedef void (*job_answer_fn)(void *arg, const struct job *job, const struct ltd_err *err);
+
+/*
+ * job_table_submit - accept a job, or join the one that was made with the same request id.
+ *
+ * take_spec   owned by the table from now on, also on failure
+ * request_id  "" for none; checked by the caller
+ * answer      when the job is in the log
+ *
+ * Errors (in the answer): LTD_E_EXISTS (request id used with another spec), LTD_E_UNAVAILABLE
+ * (draining), LTD_E_INVALID (could never fit the pages), LTD_E_EXHAUSTED (queue, memory, log).
+ */
+void job_table_submit(struct job_table *table, struct job_spec *take_spec, const char *request_id,
+                      job_answer_fn answer, void *arg);
+
+/*
+ * job_table_cancel - end a job; answered when it has finished, at once when it had before.
+ * finish: CANCELLED or DEADLINE.
+ */
+void job_table_cancel(struct job_table *table, const struct job *job, enum engine_finish finish,
+                      job_answer_fn answer, void *arg);
+
+/* job_table_delete - as cancel; then the job is forgotten. LTD_E_NOT_FOUND when somebody else's
+ * delete was faster. */
+void job_table_delete(struct job_table *table, const struct job *job, job_answer_fn answer,
+                      void *arg);
+
+/* ------------------------------------------------------------------------------- watchers */
+
+struct live;
+
+/* Embedded in whoever follows a job. */
+struct job_watcher {
+    /* The log has new events, or the thinking is new. Must not add or remove watchers. */
+    void (*on_change)(struct job_watcher *watcher);
+    struct live *live; /* NULL: the job is finished, the log will not grow */
+    struct job_watcher *next, *prev;
+};
+
+/* job_table_watch - hear of changes of a job until it is finished. on_change is set by the caller. */
+void job_table_watch(struct job_table *table, const struct job *job, struct job_watcher *watcher);
+/* Safe at any time, also twice. */
+void job_table_unwatch(struct job_watcher *watcher);
+
+/* What the job is thinking about since its last event: NULL when nothing is known. */
+const struct wire_thinking *job_watcher_thinking(const struct job_watcher *watcher);
+
+/* ---------------------------------------------------------------------------------- drain */
+
+/* From now on submissions are refused with LTD_E_UNAVAILABLE. */
+void job_table_close(struct job_table *table);
+bool job_table_is_closed(const struct job_table *table);
+
+/* End all work of the queue. Jobs that this ends fail with LTD_E_UNAVAILABLE. */
+void job_table_stop_all(struct job_table *table);
+
+/* Jobs that are live, of those that are queued, and of those that finished since start. */
+uint32_t job_table_n_live(const struct job_table *table);
+uint32_t job_table_n_queued(const struct job_table *table);
+uint64_t job_table_n_finished(const struct job_table *table);
+
+#endif

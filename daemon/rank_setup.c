@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* daemon/rank_setup.c - see daemon/rank_setup.h. */
+#include "daemon/rank_setup.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cluster/comm.h"
+#include "cluster/handshake.h"
+#include "cluster/shard.h"
+#include "cluster/world.h"
+#include "kernels/dispatch.h"
+#include "kernels/fingerprint.h"
+
+static int32_t count_processors(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        return CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int32_t)n : 1;
+}
+
+static int32_t count_ranks_here(const struct clus_world *world)
+{
+    int32_t n = 0;
+    for (int32_t r = 0; r < clus_world_size(world); r++)
+        n += strcmp(clus_world_host_of(world, r), clus_world_host(world)) == 0;
+    return n;
+}
+
+/* Of rank 0's host, on every rank: the plan must be the same everywhere. */
+static int share_host_memory(struct clus_world *world, uint64_t *bytes, struct ltd_err *err)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    *bytes = pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : 0;
+    return clus_comm_broadcast(world, bytes, sizeof *bytes, err);
+}
+
+/* ------------------------------------------------------------------------- check and plan */
+
+static int read_model(struct rank_setup *s, const struct config *config, struct ltd_err *err)
+{
+    char path[4096];
+    s->checkpoint = model_checkpoint_open(config->model, err);
+    if (!s->checkpoint)
+        return -1;
+    s->model = *model_checkpoint_config(s->checkpoint);
+    int n = snprintf(path, sizeof path, "%s/generation_config.json", config->model);
+    if (n >= (int)sizeof path)
+        return ltd_fail(err, LTD_E_INVALID, "model: found a path of %d bytes, expected less than "
+                        "%zu", n, sizeof path);
+    if (model_generation_load(path, s->model.vocab, &s->generation, err) != 0)
+        return -1;
+    return model_checkpoint_hash(s->checkpoint, s->hash, err);
+}
+
+static int plan_shards(struct rank_setup *s, const struct config *config, struct ltd_err *err)
+{
+    int32_t n = clus_world_size(s->world);
+    struct clus_shard_shape shape = {s->model.n_heads, s->model.n_embd, s->model.intermediate};
+    double *shares = calloc((size_t)n, sizeof *shares);
+    s->shards = calloc((size_t)n, sizeof *s->shards);
+    int rc = -1;
+    if (!shares || !s->shards)
+        ltd_fail(err, LTD_E_EXHAUSTED, "no memory for %d shards", n);
+    else if (clus_shares_parse(config->shares, n, shares, err) != 0)
+        ltd_err_context(err, "shares");
+    else
+        rc = clus_shard_plan(&shape, shares, n, s->shards, err);
+    free(shares);
+    return rc;
+}
+
+/* The tiers that this processor can run, with what their arithmetic gives. */
+static int offer_tiers(struct rank_setup *s, const struct config *config, struct clus_offer *offer,
+                       struct ltd_err *err)
+{
+    bool is_pinned = strcmp(config->tier, "auto") != 0;
+    if (is_pinned)
+        snprintf(offer->pinned_tier, sizeof offer->pinned_tier, "%s", config->tier);
+    for (int32_t i = 0; i < kern_tier_count() && offer->n_tiers < CLUS_MAX_TIERS; i++) {
+        struct kern_tier_info info;
+        kern_tier_describe(i, &info);
+        if (!info.available || (is_pinned && strcmp(info.name, config->tier) != 0))
+            continue;
+        struct kern_ctx ctx = s->kern;
+        struct clus_tier_offer *tier = &offer->tiers[offer->n_tiers];
+        ctx.ops = kern_tier_find(info.name, err);
+        if (!ctx.ops || kern_fingerprint(&ctx, &tier->fingerprint, err) != 0)
+            return -1;
+        snprintf(tier->name, sizeof tier->name, "%s", info.name);
+        offer->n_tiers++;
+    }
+    return 0;
+}
+
+/* Everything that can be wrong before weights are loaded; fills the offer on the way. */
+static int prepare(struct rank_setup *s, const struct config *config, uint64_t host_memory_bytes,
+                   struct clus_offer *offer, struct ltd_err *err)
+{
+    s->kern.min_work = KERN_MIN_WORK_DEFAULT;
+    s->kern.n_threads =
+        capacity_threads(config->threads, count_processors(), count_ranks_here(s->world));
+    if (read_model(s, config, err) != 0 ||
+        capacity_plan(config, &s->model, &s->generation, host_memory_bytes, &s->capacity, err) !=
+            0 ||
+        plan_shards(s, config, err) != 0 || offer_tiers(s, config, offer, err) != 0)
+        return -1;
+    snprintf(offer->model_hash, sizeof offer->model_hash, "%s", s->hash);
+    snprintf(offer->shares, sizeof offer->shares, "%s", config->shares);
+    snprintf(offer->numerics, sizeof offer->numerics, "f32, kv %s, max_steps %d",
+             s->capacity.policy_text, s->capacity.max_steps);
+    offer->limits = s->capacity.limits;
+    return 0;
+}
+
+/* ----------------------------------------------------------------------------------- load */
+
+static int load(struct rank_setup *s, struct ltd_err *err)
+{
+    const struct model_shard *own = &s->shards[clus_world_rank(s->world)];
+    const struct clus_limits *limits = &s->capacity.limits;
+    s->gather = clus_gather_create(s->world, &s->model, s->shards, limits->max_batch, err);
+    if (!s->gather)
+        return -1;
+    struct model_core_options options = {
+        .shard = *own,
+        .max_slots = limits->max_batch,
+        .max_positions = limits->block_size,
+        .n_pages = limits->n_pages,
+        .policy = s->capacity.policy,
+    };
+    s->core = model_core_create(s->checkpoint, &s->kern, &options, err);
+    if (!s->core)
+        return -1;
+    struct clus_executor_config config = {
+        .core = s->core,
+        .exchange = clus_gather_exchange(s->gather),
+        .limits = *limits,
+        .shard = *own,
+        .n_threads = s->kern.n_threads,
+    };
+    s->executor = clus_executor_create(&config, err);
+    return s->executor ? 0 : -1;
+}
+
+int rank_setup_open(struct rank_setup *s, struct clus_world *world, const struct config *config,
+                    const struct ltd_err *problem, struct ltd_err *err)
+{
+    uint64_t host_memory_bytes = 0;
+    struct clus_offer offer;
+    struct clus_tier_offer tier;
+    struct ltd_err status = *problem;
+    *s = (struct rank_setup){.world = world};
+    clus_offer_init(&offer);
+    if (share_host_memory(world, &host_memory_bytes, err) != 0)
+        return -1;
+    if (status.code == LTD_OK)
+        prepare(s, config, host_memory_bytes, &offer, &status);
+    offer.status = status;
+    if (status.code != LTD_OK && clus_world_size(world) == 1) {
+        *err = status; /* nobody else to tell, and no rank to name */
+        return -1;
+    }
+    if (clus_handshake(world, &offer, &tier, err) != 0)
+        return -1;
+    s->kern.ops = kern_tier_find(tier.name, &status);
+    if (s->kern.ops)
+        load(s, &status);
+    if (status.code != LTD_OK && clus_world_size(world) == 1) {
+        *err = status;
+        return -1;
+    }
+    return clus_agree(world, &status, err);
+}
+
+void rank_setup_drop_checkpoint(struct rank_setup *s)
+{
+    model_checkpoint_close(s->checkpoint);
+    s->checkpoint = NULL;
+}
+
+void rank_setup_close(struct rank_setup *s)
+{
+    clus_executor_destroy(s->executor);
+    model_core_destroy(s->core);
+    clus_gather_destroy(s->gather);
+    free(s->shards);
+    model_checkpoint_close(s->checkpoint);
+    *s = (struct rank_setup){0};
+}
+
+struct clus_rank_config rank_setup_config(const struct rank_setup *s, const struct config *config)
+{
+    return (struct clus_rank_config){
+        .world = s->world,
+        .executor = s->executor,
+        .linger_ns = (uint64_t)(config->linger_ms * 1e6),
+        .control_address = *config->control_interface ? config->control_interface : NULL,
+        .n_threads = s->kern.n_threads,
+        .weight_bytes = model_core_weight_bytes(s->core),
+    };
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* daemon/service.c - the table of methods, and what the handlers' files share. */
+#include "daemon/service.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void service_fill_methods(struct service *service, struct rpc_method *methods, size_t prompt_bytes,
+                          size_t other_bytes)
+{
+    const struct rpc_method rows[SERVICE_N_METHODS] = {
+        {"/latentd.v1.Inference/Generate", prompt_bytes, inference_generate, service},
+        {"/latentd.v1.Inference/Score", prompt_bytes, inference_score, service},
+        {"/latentd.v1.Inference/Tokenize", prompt_bytes, inference_tokenize, service},
+        {"/latentd.v1.Inference/Detokenize", prompt_bytes, inference_detokenize, service},
+        {"/latentd.v1.Jobs/Submit", prompt_bytes, jobs_submit, service},
+        {"/latentd.v1.Jobs/Watch", other_bytes, jobs_watch, service},
+        {"/latentd.v1.Jobs/Get", other_bytes, jobs_get, service},
+        {"/latentd.v1.Jobs/List", other_bytes, jobs_list, service},
+        {"/latentd.v1.Jobs/Cancel", other_bytes, jobs_cancel, service},
+        {"/latentd.v1.Jobs/Delete", other_bytes, jobs_delete, service},
+        {"/latentd.v1.Cluster/GetModel", other_bytes, cluster_get_model, service},
+        {"/latentd.v1.Cluster/GetStatus", other_bytes, cluster_get_status, service},
+        {"/grpc.health.v1.Health/Check", other_bytes, health_check, service},
+        {"/grpc.health.v1.Health/Watch", other_bytes, health_watch, service},
+    };
+    memcpy(methods, rows, sizeof rows);
+}
+
+void *service_unpack(struct rpc_call *call, struct unpack *u,
+                     const ProtobufCMessageDescriptor *descriptor, const uint8_t *request,
+                     size_t len)
+{
+    struct ltd_err err = {0};
+    void *message = unpack_request(u, descriptor, request, len, &err);
+    if (!message)
+        rpc_call_finish_err(call, &err);
+    return message;
+}
+
+void service_reply_bytes(struct rpc_call *call, const struct ltd_bytes *bytes)
+{
+    if (bytes->failed)
+        rpc_call_finish(call, LTD_E_EXHAUSTED, "no memory for an answer");
+    else
+        rpc_call_reply(call, bytes->data, bytes->len);
+}
+
+void service_reply(struct rpc_call *call, const ProtobufCMessage *message)
+{
+    struct ltd_bytes bytes;
+    ltd_bytes_init(&bytes);
+    wire_put_message(&bytes, message);
+    service_reply_bytes(call, &bytes);
+    ltd_bytes_fini(&bytes);
+}
+
+/* -------------------------------------------------------------------------------- pending */
+
+static void on_pending_end(struct rpc_call *call, void *arg, enum rpc_end reason)
+{
+    struct pending *pending = arg;
+    (void)call;
+    (void)reason;
+    pending->call = NULL;
+}
+
+struct pending *pending_make(struct rpc_call *call, struct service *service)
+{
+    static const struct rpc_call_ops ops = {.on_end = on_pending_end};
+    struct pending *pending = malloc(sizeof *pending);
+    if (!pending) {
+        rpc_call_finish(call, LTD_E_EXHAUSTED, "no memory for a request");
+        return NULL;
+    }
+    *pending = (struct pending){.call = call, .service = service};
+    rpc_call_set_ops(call, &ops, pending);
+    return pending;
+}
+
+struct rpc_call *pending_take(struct pending *pending)
+{
+    static const struct rpc_call_ops nothing = {0};
+    struct rpc_call *call = pending->call;
+    if (call)
+        rpc_call_set_ops(call, &nothing, NULL);
+    free(pending);
+    return call;
+}
+
+int service_take_request_id(const ProtobufCBinaryData *field, char out[JOB_REQUEST_ID_CHARS + 1],
+                            struct ltd_err *err)
+{
+    if (field->len > JOB_REQUEST_ID_CHARS)
+        return ltd_fail(err, LTD_E_INVALID, "request_id: found %zu characters, expected at most %d",
+                        field->len, JOB_REQUEST_ID_CHARS);
+    for (size_t i = 0; i < field->len; i++)
+        if (field->data[i] < 0x20 || field->data[i] > 0x7E)
+            return ltd_fail(err, LTD_E_INVALID, "request_id: found byte 0x%02x at %zu, expected "
+                            "printable ASCII", field->data[i], i + 1);
+    if (field->len)
+        memcpy(out, field->data, field->len);
+    out[field->len] = '\0';
+    return 0;
+}

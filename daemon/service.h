@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * daemon/service.h - the methods of the API: decode, check, call, encode.
+ *
+ * One row per method (daemon/service.c), one file per service of the contract. A handler unpacks
+ * its request, asks the parts below, and answers now or later; it holds no state of its own beyond
+ * the call. rpc/ knows no message, the job table knows no call: this is where they meet.
+ *
+ *     latentd.v1.Inference   service_inference.c   Generate, Score, Tokenize, Detokenize
+ *     latentd.v1.Jobs        service_jobs.c        Submit, Watch, Get, List, Cancel, Delete
+ *     latentd.v1.Cluster     service_cluster.c     GetModel, GetStatus
+ *     grpc.health.v1.Health  service_health.c      Check, Watch
+ *
+ * Threads: loop thread.
+ * Contract: docs/api.md, proto/.
+ */
+#ifndef LATENTD_DAEMON_SERVICE_H
+#define LATENTD_DAEMON_SERVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "base/bytes.h"
+#include "daemon/job_table.h"
+#include "daemon/served.h"
+#include "daemon/store.h"
+#include "daemon/unpack.h"
+#include "daemon/work.h"
+#include "rpc/call.h"
+#include "rpc/service.h"
+
+#define SERVICE_N_METHODS 14
+
+struct health_watcher;
+
+/* Everything that handlers reach. Filled by daemon/app.c, alive as long as the rpc server. */
+struct service {
+    const struct served *served;
+    struct store *store;
+    struct job_table *jobs;
+    struct work_queue *queue;
+    struct engine *engine;
+    bool is_serving; /* what Health says; set with service_set_serving */
+    struct health_watcher *health_watches;
+    uint64_t n_scored; /* Score calls answered; they count as finished jobs in GetStatus */
+};
+
+/*
+ * service_fill_methods - the table for rpc_server_create, SERVICE_N_METHODS rows.
+ * prompt_bytes, other_bytes: largest request messages of methods with and without a prompt.
+ */
+void service_fill_methods(struct service *service, struct rpc_method *methods, size_t prompt_bytes,
+                          size_t other_bytes);
+
+/* Tell every Health watcher; SERVING until told otherwise. */
+void service_set_serving(struct service *service, bool is_serving);
+/* End the Health watches, which would outlive everything else. */
+void service_end_health_watches(struct service *service);
+
+/* ------------------------------------------------------------------------------- handlers */
+
+void inference_generate(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void inference_score(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void inference_tokenize(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void inference_detokenize(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+
+void jobs_submit(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void jobs_watch(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void jobs_get(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void jobs_list(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void jobs_cancel(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void jobs_delete(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+
+void cluster_get_model(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void cluster_get_status(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+
+void health_check(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void health_watch(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+
+/* ---------------------------------------------------------- what the handlers' files share */
+
+/* Unpack a request or end the call: NULL means that the call has been answered. */
+void *service_unpack(struct rpc_call *call, struct unpack *u,
+                     const ProtobufCMessageDescriptor *descriptor, const uint8_t *request,
+                     size_t len);
+
+/* Answer a unary call with a generated message, or with bytes that may have failed. */
+void service_reply(struct rpc_call *call, const ProtobufCMessage *message);
+void service_reply_bytes(struct rpc_call *call, const struct ltd_bytes *bytes);
+
+/*
+ * An answer that comes later: the call may be gone by then. The handler makes one and hands it out
+ * as `arg`; pending_take gives the call back (NULL when it is gone) and frees the record.
+ */
+struct pending {
+    struct rpc_call *call; /* NULL: it ended early */
+    struct service *service;
+    bool keeps_job; /* Generate: the job goes on without the call */
+};
+/* NULL after the call was ended for lack of memory. */
+struct pending *pending_make(struct rpc_call *call, struct service *service);
+struct rpc_call *pending_take(struct pending *pending);
+
+/* 1..JOB_REQUEST_ID_CHARS printable ASCII characters, or none; LTD_E_INVALID otherwise. */
+int service_take_request_id(const ProtobufCBinaryData *field, char out[JOB_REQUEST_ID_CHARS + 1],
+                            struct ltd_err *err);
+
+#endif

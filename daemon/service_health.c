@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * daemon/service_health.c - grpc.health.v1.Health: is this server serving?
+ *
+ * One answer for the whole server and for each of its services: they start and drain together.
+ * Check of an unknown service is NOT_FOUND; Watch of one says SERVICE_UNKNOWN and stays open, as the
+ * public protocol asks. A watch is told at once and then on every change.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/service.h"
+#include "grpc/health/v1/health.pb-c.h"
+
+struct health_watcher {
+    struct service *service;
+    struct rpc_call *call;
+    bool is_known;
+    struct health_watcher *next, *prev;
+};
+
+static bool is_known(const ProtobufCBinaryData *name)
+{
+    static const char *const names[] = {"", "latentd.v1.Inference", "latentd.v1.Jobs",
+                                        "latentd.v1.Cluster", "grpc.health.v1.Health"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (name->len == strlen(names[i]) &&
+            (name->len == 0 || memcmp(name->data, names[i], name->len) == 0))
+            return true;
+    return false;
+}
+
+static Grpc__Health__V1__HealthCheckResponse response_of(const struct service *service, bool known)
+{
+    Grpc__Health__V1__HealthCheckResponse m = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
+    m.status = !known ? GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN
+               : service->is_serving
+                   ? GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
+                   : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING;
+    return m;
+}
+
+void health_check(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    struct service *service = arg;
+    struct unpack u;
+    Grpc__Health__V1__HealthCheckRequest *m = service_unpack(
+        call, &u, &grpc__health__v1__health_check_request__descriptor, request, len);
+    if (!m)
+        return;
+    bool known = is_known(&m->service);
+    unpack_free(&u);
+    Grpc__Health__V1__HealthCheckResponse response = response_of(service, known);
+    if (known)
+        service_reply(call, &response.base);
+    else
+        rpc_call_finish(call, LTD_E_NOT_FOUND, "service: no service of this name");
+}
+
+/* The newest state is what counts: a message that finds no room is made up for by the next. */
+static void send_state(struct health_watcher *w)
+{
+    uint8_t buf[16];
+    Grpc__Health__V1__HealthCheckResponse response = response_of(w->service, w->is_known);
+    size_t len = protobuf_c_message_get_packed_size(&response.base);
+    ltd_assert(len <= sizeof buf, len, sizeof buf);
+    protobuf_c_message_pack(&response.base, buf);
+    rpc_call_send(w->call, buf, len, NULL);
+}
+
+static void on_end(struct rpc_call *call, void *arg, enum rpc_end reason)
+{
+    struct health_watcher *w = arg;
+    (void)call;
+    (void)reason;
+    *(w->prev ? &w->prev->next : &w->service->health_watches) = w->next;
+    if (w->next)
+        w->next->prev = w->prev;
+    free(w);
+}
+
+void health_watch(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    static const struct rpc_call_ops ops = {.on_end = on_end};
+    struct service *service = arg;
+    struct unpack u;
+    Grpc__Health__V1__HealthCheckRequest *m = service_unpack(
+        call, &u, &grpc__health__v1__health_check_request__descriptor, request, len);
+    if (!m)
+        return;
+    bool known = is_known(&m->service);
+    unpack_free(&u);
+    struct health_watcher *w = calloc(1, sizeof *w);
+    if (!w) {
+        rpc_call_finish(call, LTD_E_EXHAUSTED, "no memory for a watch");
+        return;
+    }
+    *w = (struct health_watcher){service, call, known, service->health_watches, NULL};
+    if (w->next)
+        w->next->prev = w;
+    service->health_watches = w;
+    rpc_call_set_ops(call, &ops, w);
+    send_state(w);
+}
+
+void service_set_serving(struct service *service, bool is_serving)
+{
+    if (service->is_serving == is_serving)
+        return;
+    service->is_serving = is_serving;
+    for (struct health_watcher *w = service->health_watches; w; w = w->next)
+        if (w->is_known)
+            send_state(w);
+}
+
+void service_end_health_watches(struct service *service)
+{
+    for (struct health_watcher *w = service->health_watches; w; w = w->next)
+        rpc_call_finish(w->call, LTD_E_UNAVAILABLE, "the service stops");
+}

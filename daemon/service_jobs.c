@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * daemon/service_jobs.c - latentd.v1.Jobs: submit, follow, look at, list, cancel, forget.
+ *
+ * Statuses: docs/api.md.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/service.h"
+#include "daemon/spec_decode.h"
+#include "daemon/watch.h"
+
+#define PAGE_DEFAULT 50
+#define PAGE_MAX     500
+
+/* The job that "jobs/{id}" names, or NULL after the call was ended. */
+static const struct job *find_named(struct rpc_call *call, struct service *service,
+                                    const ProtobufCBinaryData *name)
+{
+    char id[JOB_ID_CHARS + 1] = "";
+    struct ltd_err err = {0};
+    const char *text = (const char *)name->data;
+    bool is_name = name->len > 5 && memcmp(text, "jobs/", 5) == 0 &&
+                   job_id_is_valid(text + 5, name->len - 5);
+    if (is_name)
+        memcpy(id, text + 5, JOB_ID_CHARS);
+    const struct job *job = is_name ? store_find(service->store, id) : NULL;
+    if (job)
+        return job;
+    int shown = name->len > 80 ? 80 : (int)name->len;
+    if (is_name)
+        ltd_fail(&err, LTD_E_NOT_FOUND, "job %s: unknown, or finished and forgotten", id);
+    else
+        ltd_fail(&err, LTD_E_INVALID, "name: found \"%.*s\", expected jobs/ and %d characters",
+                 shown, shown ? text : "", JOB_ID_CHARS);
+    rpc_call_finish_err(call, &err);
+    return NULL;
+}
+
+static void reply_job(struct rpc_call *call, struct service *service, const struct job *job,
+                      unsigned parts)
+{
+    struct ltd_bytes bytes;
+    struct ltd_err err = {0};
+    ltd_bytes_init(&bytes);
+    if (wire_put_job(service->store, job, parts, &bytes, &err) != 0)
+        rpc_call_finish_err(call, &err);
+    else
+        service_reply_bytes(call, &bytes);
+    ltd_bytes_fini(&bytes);
+}
+
+/* The answer of submit and cancel: the job as it is now. */
+static void answer_with_job(void *arg, const struct job *job, const struct ltd_err *err)
+{
+    struct pending *pending = arg;
+    struct service *service = pending->service;
+    struct rpc_call *call = pending_take(pending);
+    if (!call)
+        return;
+    if (job)
+        reply_job(call, service, job, WIRE_JOB_SPEC | WIRE_JOB_OUTPUT);
+    else
+        rpc_call_finish_err(call, err);
+}
+
+/* ---------------------------------------------------------------------------------- submit */
+
+void jobs_submit(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    struct service *service = arg;
+    struct unpack u;
+    struct ltd_err err = {0};
+    char request_id[JOB_REQUEST_ID_CHARS + 1];
+    Latentd__V1__SubmitJobRequest *m =
+        service_unpack(call, &u, &latentd__v1__submit_job_request__descriptor, request, len);
+    if (!m)
+        return;
+    struct job_spec *spec = NULL;
+    if (service_take_request_id(&m->request_id, request_id, &err) == 0)
+        spec = spec_decode(m->spec, service->served, &err);
+    unpack_free(&u);
+    struct pending *pending = NULL;
+    if (!spec)
+        rpc_call_finish_err(call, &err);
+    else
+        pending = pending_make(call, service);
+    if (pending)
+        job_table_submit(service->jobs, spec, request_id, answer_with_job, pending);
+    else
+        spec_destroy(spec);
+}
+
+/* ----------------------------------------------------------------------------------- watch */
+
+void jobs_watch(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    struct service *service = arg;
+    struct unpack u;
+    struct ltd_err err = {0};
+    Latentd__V1__WatchJobRequest *m =
+        service_unpack(call, &u, &latentd__v1__watch_job_request__descriptor, request, len);
+    if (!m)
+        return;
+    struct watch_options options = {.after_seq = m->after_seq};
+    const struct job *job = find_named(call, service, &m->name);
+    unpack_free(&u);
+    if (!job)
+        return;
+    if (options.after_seq > job->last_seq) {
+        ltd_fail(&err, LTD_E_RANGE, "after_seq: found %llu, expected at most %llu, the last event "
+                 "of job %s", (unsigned long long)options.after_seq,
+                 (unsigned long long)job->last_seq, job->id);
+        rpc_call_finish_err(call, &err);
+        return;
+    }
+    watch_start(service, call, job, &options);
+}
+
+/* --------------------------------------------------------------------------- get and list */
+
+void jobs_get(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    struct service *service = arg;
+    struct unpack u;
+    Latentd__V1__GetJobRequest *m =
+        service_unpack(call, &u, &latentd__v1__get_job_request__descriptor, request, len);
+    if (!m)
+        return;
+    const struct job *job = find_named(call, service, &m->name);
+    unpack_free(&u);
+    if (job)
+        reply_job(call, service, job, WIRE_JOB_SPEC | WIRE_JOB_OUTPUT);
+}
+
+/* The token of a page is the id of its last job: the next page holds what was made before it. */
+static int take_query(const Latentd__V1__ListJobsRequest *m, struct store_query *query,
+                      char *label, char *before, struct ltd_err *err)
+{
+    if (m->page_size > PAGE_MAX)
+        return ltd_fail(err, LTD_E_INVALID, "page_size: found %u, expected at most %d",
+                        m->page_size, PAGE_MAX);
+    if (m->page_token.len > 0 &&
+        !job_id_is_valid((const char *)m->page_token.data, m->page_token.len))
+        return ltd_fail(err, LTD_E_INVALID, "page_token: found %zu bytes that no page gave, "
+                        "expected the next_page_token of a page", m->page_token.len);
+    if (m->label.len > SPEC_LABEL_BYTES)
+        return ltd_fail(err, LTD_E_INVALID, "label: found %zu bytes, expected at most %d",
+                        m->label.len, SPEC_LABEL_BYTES);
+    for (size_t i = 0; i < m->n_states; i++) {
+        if ((int)m->states[i] < JOB_QUEUED || (int)m->states[i] > JOB_FAILED)
+            return ltd_fail(err, LTD_E_INVALID, "states[%zu]: found %d, expected %d to %d", i,
+                            (int)m->states[i], JOB_QUEUED, JOB_FAILED);
+        query->states |= 1u << m->states[i];
+    }
+    if (m->label.len)
+        memcpy(label, m->label.data, m->label.len);
+    if (m->page_token.len)
+        memcpy(before, m->page_token.data, m->page_token.len);
+    query->label = label;
+    query->before_id = before;
+    return 0;
+}
+
+static void reply_list(struct rpc_call *call, struct service *service,
+                       const struct store_query *query, size_t page_size)
+{
+    const struct job *jobs[PAGE_MAX];
+    struct ltd_bytes bytes, one;
+    struct ltd_err err = {0};
+    bool more;
+    size_t n = store_list(service->store, query, jobs, page_size, &more);
+    ltd_bytes_init(&bytes);
+    ltd_bytes_init(&one);
+    for (size_t i = 0; i < n; i++) {
+        ltd_bytes_clear(&one);
+        wire_put_job(service->store, jobs[i], 0, &one, &err);
+        wire_put_field(&bytes, 1, one.data, one.len);
+        bytes.failed |= one.failed;
+    }
+    if (more && n > 0)
+        wire_put_field(&bytes, 2, jobs[n - 1]->id, JOB_ID_CHARS);
+    service_reply_bytes(call, &bytes);
+    ltd_bytes_fini(&bytes);
+    ltd_bytes_fini(&one);
+}
+
+void jobs_list(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    struct service *service = arg;
+    struct unpack u;
+    struct ltd_err err = {0};
+    struct store_query query = {0};
+    char label[SPEC_LABEL_BYTES + 1] = "", before[JOB_ID_CHARS + 1] = "";
+    Latentd__V1__ListJobsRequest *m =
+        service_unpack(call, &u, &latentd__v1__list_jobs_request__descriptor, request, len);
+    if (!m)
+        return;
+    size_t page_size = m->page_size ? m->page_size : PAGE_DEFAULT;
+    int rc = take_query(m, &query, label, before, &err);
+    unpack_free(&u);
+    if (rc != 0)
+        rpc_call_finish_err(call, &err);
+    else
+        reply_list(call, service, &query, page_size);
+}
+
+/* --------------------------------------------------------------------------- cancel, delete */
+
+void jobs_cancel(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    struct service *service = arg;
+    struct unpack u;
+    Latentd__V1__CancelJobRequest *m =
+        service_unpack(call, &u, &latentd__v1__cancel_job_request__descriptor, request, len);
+    if (!m)
+        return;
+    const struct job *job = find_named(call, service, &m->name);
+    unpack_free(&u);
+    struct pending *pending = job ? pending_make(call, service) : NULL;
+    if (pending)
+        job_table_cancel(service->jobs, job, ENGINE_FINISH_CANCELLED, answer_with_job, pending);
+}
+
+static void answer_deleted(void *arg, const struct job *job, const struct ltd_err *err)
+{
+    struct rpc_call *call = pending_take(arg);
+    Latentd__V1__DeleteJobResponse response = LATENTD__V1__DELETE_JOB_RESPONSE__INIT;
+    (void)job;
+    if (!call)
+        return;
+    if (err->code == LTD_OK)
+        service_reply(call, &response.base);
+    else
+        rpc_call_finish_err(call, err);
+}
+
+void jobs_delete(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    struct service *service = arg;
+    struct unpack u;
+    Latentd__V1__DeleteJobRequest *m =
+        service_unpack(call, &u, &latentd__v1__delete_job_request__descriptor, request, len);
+    if (!m)
+        return;
+    const struct job *job = find_named(call, service, &m->name);
+    unpack_free(&u);
+    struct pending *pending = job ? pending_make(call, service) : NULL;
+    if (pending)
+        job_table_delete(service->jobs, job, answer_deleted, pending);
+}

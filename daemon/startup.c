@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* daemon/startup.c - see daemon/startup.h. */
+#include "daemon/startup.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+
+#define GUARD "LATENTD_LIBRARIES_TAMED"
+
+void startup_tame_libraries(char *const *argv)
+{
+    if (getenv(GUARD))
+        return;
+    setenv(GUARD, "1", 1);
+    /* About 10 us of spinning: a team that is used again at once stays awake, an idle one sleeps. */
+    if (!getenv("GOMP_SPINCOUNT") && !getenv("OMP_WAIT_POLICY"))
+        setenv("GOMP_SPINCOUNT", "5000", 1);
+    setenv("OPENBLAS_NUM_THREADS", "1", 0);
+    execv("/proc/self/exe", argv);
+    /* Without /proc the program runs as well, it only wakes and spins more. */
+}
+
+static void end_at_once(int signum)
+{
+    (void)signum;
+    _exit(EXIT_ORDER);
+}
+
+void startup_set_signals(void)
+{
+    static const int stops[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++)
+        signal(stops[i], end_at_once);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGUSR2, SIG_IGN);
+}
+
+void startup_ignore_signals(void)
+{
+    static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE};
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        signal(ignored[i], SIG_IGN);
+}
+
+static void print(struct ltd_bytes *text, FILE *to)
+{
+    fwrite(text->data, 1, text->len, to);
+    ltd_bytes_fini(text);
+}
+
+bool startup_answer(enum config_action action, const struct config *config,
+                    const struct config_report *report, int *status)
+{
+    struct ltd_bytes text;
+    ltd_bytes_init(&text);
+    *status = report->n_mistakes ? EXIT_REFUSED : EXIT_ORDER;
+    if (report->n_mistakes) {
+        /* Under mpirun this is printed by rank 0 alone, behind the handshake. */
+        if (action == CONFIG_RUN)
+            return false;
+        fwrite(report->text.data, 1, report->text.len, stderr);
+        return true;
+    }
+    switch (action) {
+    case CONFIG_RUN:
+        return false;
+    case CONFIG_CHECK:
+        ltd_bytes_put_str(&text, "configuration is valid\n");
+        config_print_values(config, &text);
+        break;
+    case CONFIG_HELP:
+        config_print_help(&text);
+        break;
+    case CONFIG_VERSION:
+        ltd_bytes_put_str(&text, "latentd " LATENTD_VERSION "\n");
+        break;
+    case CONFIG_MARKDOWN:
+        config_print_markdown(&text);
+        break;
+    }
+    print(&text, stdout);
+    return true;
+}
+
+int startup_exit_status(enum ltd_code code)
+{
+    switch (code) {
+    case LTD_OK:
+        return EXIT_ORDER;
+    case LTD_E_INVALID:
+    case LTD_E_NOT_FOUND:
+    case LTD_E_CORRUPT:
+    case LTD_E_UNIMPLEMENTED:
+        return EXIT_REFUSED;
+    case LTD_E_RANK:
+    case LTD_E_PEER:
+        return EXIT_LOST;
+    case LTD_E_CANCELLED:
+    case LTD_E_DEADLINE:
+    case LTD_E_EXISTS:
+    case LTD_E_EXHAUSTED:
+    case LTD_E_PRECONDITION:
+    case LTD_E_RANGE:
+    case LTD_E_UNAVAILABLE:
+    case LTD_E_INTERNAL:
+    case LTD_N_CODES:
+        break;
+    }
+    return EXIT_FAILED;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * daemon/store.h - the log of all jobs' events: append, read, find, list, forget.
+ *
+ *     append(event) ──▶ [ checked by job_apply, kept ] ──▶ done(0)       now it may be told
+ *     read(job, after_seq) ──▶ event n+1, n+2, …                         the same for ever
+ *
+ * An interface, because a durable log can stand behind it: an append is accepted when `done` is
+ * called, which may happen inside store_append (the log in memory does) or later on the loop
+ * thread (a log that commits to disk). Callers keep silent about an event until then.
+ *
+ * `const struct job *` is the handle of a job; it is the fold of its accepted events, lives as long
+ * as the job is not forgotten, and longer while it is pinned.
+ *
+ * Does not: run jobs, know watchers, know protobuf.
+ * Threads: loop thread.
+ * Rules: docs/job-events.md.
+ */
+#ifndef LATENTD_DAEMON_STORE_H
+#define LATENTD_DAEMON_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "daemon/job.h"
+
+/* A job's log never grows beyond this; admission refuses what could (job_log_bytes_bound). */
+#define STORE_JOB_BYTES_MAX ((size_t)64 << 20)
+
+struct store;
+
+/* `result` is LTD_OK when the event was accepted. Comes exactly once. */
+typedef void (*store_done_fn)(void *arg, const struct ltd_err *result);
+
+/* Return false to stop reading. The event and what it points to live until the visitor returns; a
+ * visitor must not append or forget. */
+typedef bool (*store_visit_fn)(void *arg, const struct job_event *event);
+
+struct store_query {
+    uint32_t states;      /* bit 1 << enum job_state for each wanted; 0 = all */
+    const char *label;    /* exact; "" or NULL = all */
+    const char *before_id; /* only jobs made before this one; "" or NULL = from the newest */
+};
+
+/* Finished jobs beyond any of these are forgotten, oldest end first. */
+struct store_retention {
+    size_t max_jobs;
+    int64_t max_age_us;
+    size_t max_bytes;
+};
+
+struct store_ops {
+    void (*append)(struct store *store, const char *job_id, struct job_event *event,
+                   store_done_fn done, void *arg);
+    const struct job *(*find)(struct store *store, const char *job_id);
+    const struct job *(*find_request)(struct store *store, const char *request_id);
+    int (*read)(struct store *store, const struct job *job, uint64_t after_seq,
+                store_visit_fn visit, void *arg, struct ltd_err *err);
+    size_t (*list)(struct store *store, const struct store_query *query, const struct job **out,
+                   size_t max, bool *more);
+    void (*pin)(struct store *store, const struct job *job);
+    void (*unpin)(struct store *store, const struct job *job);
+    void (*forget)(struct store *store, const struct job *job);
+    size_t (*expire)(struct store *store, int64_t now_us);
+    void (*destroy)(struct store *store);
+};
+
+/* First member of every implementation. */
+struct store {
+    const struct store_ops *ops;
+};
+
+/*
+ * store_append - add the next event of a job; a QUEUED event makes the job.
+ *
+ * event  borrowed for the call; its `seq` is set to the number it gets
+ * done   called with LTD_OK, or LTD_E_CORRUPT (the job's state forbids the event), LTD_E_NOT_FOUND
+ *        (no such job), LTD_E_EXISTS (QUEUED for an id or request id that is taken),
+ *        LTD_E_EXHAUSTED (memory, disk)
+ */
+static inline void store_append(struct store *store, const char *job_id, struct job_event *event,
+                                store_done_fn done, void *arg)
+{
+    store->ops->append(store, job_id, event, done, arg);
+}
+
+/* NULL when there is none, or no more. */
+static inline const struct job *store_find(struct store *store, const char *job_id)
+{
+    return store->ops->find(store, job_id);
+}
+
+/* The job that was made with this request id; "" finds nothing. */
+static inline const struct job *store_find_request(struct store *store, const char *request_id)
+{
+    return store->ops->find_request(store, request_id);
+}
+
+/*
+ * store_read - hand events after_seq + 1, … to `visit`, oldest first.
+ * Cost: nothing but the events visited. Errors: LTD_E_CORRUPT when stored bytes make no sense.
+ */
+static inline int store_read(struct store *store, const struct job *job, uint64_t after_seq,
+                             store_visit_fn visit, void *arg, struct ltd_err *err)
+{
+    return store->ops->read(store, job, after_seq, visit, arg, err);
+}
+
+/* store_list - at most `max` jobs that match, newest first; *more tells that others follow. */
+static inline size_t store_list(struct store *store, const struct store_query *query,
+                                const struct job **out, size_t max, bool *more)
+{
+    return store->ops->list(store, query, out, max, more);
+}
+
+/* A pinned job can be read and its handle stays good, also when it is forgotten meanwhile. */
+static inline void store_pin(struct store *store, const struct job *job)
+{
+    store->ops->pin(store, job);
+}
+
+static inline void store_unpin(struct store *store, const struct job *job)
+{
+    store->ops->unpin(store, job);
+}
+
+/* store_forget - the job's id and request id are free again. The job must be finished. */
+static inline void store_forget(struct store *store, const struct job *job)
+{
+    store->ops->forget(store, job);
+}
+
+/* store_expire - apply the retention; returns how many jobs were forgotten. */
+static inline size_t store_expire(struct store *store, int64_t now_us)
+{
+    return store->ops->expire(store, now_us);
+}
+
+static inline void store_destroy(struct store *store)
+{
+    if (store)
+        store->ops->destroy(store);
+}
+
+/*
+ * store_memory_create - a log that lives in memory and ends with the process.
+ * Errors: LTD_E_EXHAUSTED. Returns owned.
+ */
+struct store *store_memory_create(const struct store_retention *retention, struct ltd_err *err);
+
+#endif

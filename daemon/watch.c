@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * daemon/watch.c - see daemon/watch.h.
+ *
+ * pump() is the only sender. It is called when the watch starts, when the job has something new,
+ * and when the call has room again, and does as much as the call takes.
+ */
+#include "daemon/watch.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+struct watch {
+    struct job_watcher watcher; /* first */
+    struct service *service;
+    struct rpc_call *call;
+    const struct job *job; /* pinned */
+    struct watch_options options;
+    uint64_t after_seq; /* last event that was sent */
+    bool has_sent;      /* the first message carries the job itself */
+    bool is_finished;   /* rpc_call_finish was called */
+    int64_t thinking_us; /* time of the last Thinking that was sent */
+};
+
+/* -------------------------------------------------------------------------------- messages */
+
+static void fail(struct watch *w, const struct ltd_err *err)
+{
+    rpc_call_finish_err(w->call, err);
+    w->is_finished = true;
+}
+
+/* Send one message; `seq` is taken over when the call took it. False: try again later. */
+static bool send_message(struct watch *w, struct ltd_bytes *message, uint64_t seq)
+{
+    struct ltd_err err = {0};
+    if (rpc_call_send(w->call, message->data, message->len, &err) != 0) {
+        if (err.code != LTD_E_EXHAUSTED)
+            fail(w, &err);
+        return false;
+    }
+    w->after_seq = seq;
+    w->has_sent = true;
+    return true;
+}
+
+static bool send_events(struct watch *w)
+{
+    struct ltd_bytes message;
+    struct ltd_err err = {0};
+    uint64_t seq = w->after_seq;
+    bool sent = false;
+    ltd_bytes_init(&message);
+    if (wire_put_events(w->service->store, w->job, &seq, !w->has_sent, &message, &err) != 0)
+        fail(w, &err);
+    else
+        sent = send_message(w, &message, seq);
+    ltd_bytes_fini(&message);
+    return sent;
+}
+
+static void send_thinking(struct watch *w, const struct wire_thinking *thinking)
+{
+    struct ltd_bytes message;
+    struct ltd_err err = {0};
+    ltd_bytes_init(&message);
+    if (wire_put_thinking(w->service->store, w->job, thinking, !w->has_sent, &message, &err) != 0)
+        fail(w, &err);
+    else if (send_message(w, &message, w->after_seq))
+        w->thinking_us = thinking->time_us;
+    ltd_bytes_fini(&message);
+}
+
+/* -------------------------------------------------------------------------------- the end */
+
+static enum ltd_code status_of(const struct job *job, const char **msg)
+{
+    *msg = "";
+    switch (job->finish) {
+    case JOB_FINISH_CANCELLED:
+        *msg = "the job was cancelled";
+        return LTD_E_CANCELLED;
+    case JOB_FINISH_DEADLINE:
+        *msg = "the job's time was over; its output so far is in the job";
+        return LTD_E_DEADLINE;
+    case JOB_FINISH_ERROR:
+        *msg = job->error_msg;
+        return job->error_code;
+    case JOB_FINISH_NONE:
+    case JOB_FINISH_EOS:
+    case JOB_FINISH_STOP:
+    case JOB_FINISH_LENGTH:
+        break;
+    }
+    return LTD_OK;
+}
+
+static void end(struct watch *w)
+{
+    const char *msg = "";
+    enum ltd_code code = LTD_OK;
+    if (!job_state_is_final(w->job->state)) {
+        /* The job is over but its end could not be written: only memory can do that. */
+        code = LTD_E_INTERNAL;
+        msg = "the end of the job could not be recorded";
+    } else if (w->options.status_of_job) {
+        code = status_of(w->job, &msg);
+    }
+    rpc_call_finish(w->call, code, msg);
+    w->is_finished = true;
+}
+
+static void pump(struct watch *w)
+{
+    while (!w->is_finished && rpc_call_wants_more(w->call)) {
+        if (w->after_seq < w->job->last_seq) {
+            if (!send_events(w))
+                return;
+            continue;
+        }
+        if (!w->watcher.live) {
+            end(w);
+            return;
+        }
+        const struct wire_thinking *thinking = job_watcher_thinking(&w->watcher);
+        if (thinking && thinking->time_us != w->thinking_us)
+            send_thinking(w, thinking);
+        return;
+    }
+}
+
+/* ------------------------------------------------------------------------------- callbacks */
+
+static void on_change(struct job_watcher *watcher)
+{
+    pump((struct watch *)watcher);
+}
+
+static void on_writable(struct rpc_call *call, void *arg)
+{
+    (void)call;
+    pump(arg);
+}
+
+static void ignore_answer(void *arg, const struct job *job, const struct ltd_err *err)
+{
+    (void)arg;
+    (void)job;
+    (void)err;
+}
+
+/*
+ * Stock clients reset the stream when their own clock says that the deadline has passed, a moment
+ * before ours does; the job's record should still say why.
+ */
+#define DEADLINE_SLACK_NS (100 * LTD_NS_PER_MS)
+
+static enum engine_finish finish_for(const struct rpc_call *call, enum rpc_end reason)
+{
+    uint64_t deadline_ns = rpc_call_deadline_ns(call);
+    bool is_due = deadline_ns != LTD_NEVER && ltd_now_ns() + DEADLINE_SLACK_NS >= deadline_ns;
+    return reason == RPC_END_DEADLINE || (reason == RPC_END_CANCELLED && is_due)
+               ? ENGINE_FINISH_DEADLINE
+               : ENGINE_FINISH_CANCELLED;
+}
+
+static void on_end(struct rpc_call *call, void *arg, enum rpc_end reason)
+{
+    struct watch *w = arg;
+    struct service *service = w->service;
+    job_table_unwatch(&w->watcher);
+    if (reason != RPC_END_FINISHED && w->options.cancel_on_end &&
+        !job_state_is_final(w->job->state)) {
+        ltd_debug("job %s: its call ended (%s), so it is cancelled", w->job->id,
+                  rpc_end_name(reason));
+        job_table_cancel(service->jobs, w->job, finish_for(call, reason), ignore_answer, NULL);
+    }
+    store_unpin(service->store, w->job);
+    free(w);
+}
+
+void watch_start(struct service *service, struct rpc_call *call, const struct job *job,
+                 const struct watch_options *options)
+{
+    static const struct rpc_call_ops ops = {.on_writable = on_writable, .on_end = on_end};
+    struct watch *w = calloc(1, sizeof *w);
+    if (!w) {
+        rpc_call_finish(call, LTD_E_EXHAUSTED, "no memory for a watch");
+        return;
+    }
+    w->watcher.on_change = on_change;
+    w->service = service;
+    w->call = call;
+    w->job = job;
+    w->options = *options;
+    w->after_seq = options->after_seq;
+    store_pin(service->store, job);
+    job_table_watch(service->jobs, job, &w->watcher);
+    rpc_call_set_ops(call, &ops, w);
+    pump(w);
+}
