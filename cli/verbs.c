@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cli/verbs.c - the table of verbs and the options that all of them share; see cli/verb.h.
+ */
+#include "cli/verb.h"
+
+#include <string.h>
+
+const struct cli_verb *const cli_verbs[] = {
+    &cli_think,  &cli_submit,   &cli_watch,      &cli_result, &cli_jobs, &cli_cancel, &cli_delete,
+    &cli_tokenize, &cli_detokenize, &cli_score, &cli_info, &cli_health, &cli_eval,
+};
+
+const size_t cli_n_verbs = sizeof cli_verbs / sizeof cli_verbs[0];
+
+#define ROW(field) offsetof(struct cli_common, field)
+
+const struct cli_option cli_common_rows[] = {
+    {"server", CLI_TEXT, ROW(server), "ADDRESS",
+     "HOST:PORT or unix:PATH of the daemon; without it $LATENTD_SERVER, else " CLI_DEFAULT_SERVER},
+    {"json", CLI_FLAG, ROW(json), NULL, "print JSON on standard output"},
+    {"timeout", CLI_NUMBER, ROW(timeout_s), "SECONDS",
+     "give up after this long, 0 for never; see the manual for each verb's default"},
+    {"help", CLI_FLAG, ROW(help), NULL, "print this and exit"},
+};
+
+_Static_assert(sizeof cli_common_rows / sizeof cli_common_rows[0] == CLI_N_COMMON_ROWS,
+               "CLI_N_COMMON_ROWS counts the rows");
+
+const struct cli_verb *cli_verb_find(const char *name)
+{
+    for (size_t i = 0; i < cli_n_verbs; i++)
+        if (strcmp(cli_verbs[i]->name, name) == 0)
+            return cli_verbs[i];
+    return NULL;
+}
+
+const struct cli_verb *cli_verb_nearest(const char *name)
+{
+    const struct cli_verb *nearest = NULL;
+    size_t distance = CLI_NEAREST_MAX + 1;
+    for (size_t i = 0; i < cli_n_verbs; i++)
+        if (cli_nearest_better(name, strlen(name), cli_verbs[i]->name, &distance))
+            nearest = cli_verbs[i];
+    return nearest;
+}

@@ -1,0 +1,917 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/cli/fake_server.c - see tests/cli/fake_server.h. */
+#include "tests/cli/fake_server.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "grpc/health/v1/health.pb-c.h"
+#include "latentd/v1/latentd.pb-c.h"
+#include "rpc/call.h"
+#include "rpc/server.h"
+
+/* Questions of an evaluation wait here for the next turn of the loop. */
+struct waiting {
+    struct rpc_call *call;
+    char text[64];
+    uint32_t steps;
+    bool adaptive;
+};
+
+#define MAX_WAITING 256
+
+struct fake {
+    uv_loop_t loop;
+    uv_async_t stop;
+    uv_timer_t answer_timer;
+    uv_timer_t cut_timer;
+    struct rpc_server *server;
+    char address[128];
+    pthread_t thread;
+    struct waiting waiting[MAX_WAITING];
+    uint32_t n_waiting;
+    bool is_cut; /* "jobs/cut" was cut once */
+    bool is_flaky;
+    atomic_uint window, n_cancelled, most_waiting, n_refused, n_watches;
+    atomic_bool has_tokenizer;
+    atomic_int health;
+};
+
+static ProtobufCBinaryData bytes(const char *text)
+{
+    return (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
+}
+
+static void must(bool ok, const char *what)
+{
+    if (!ok) {
+        fprintf(stderr, "fake server: %s\n", what);
+        abort();
+    }
+}
+
+static uint8_t *pack(const ProtobufCMessage *message, size_t *len)
+{
+    uint8_t *data = malloc(protobuf_c_message_get_packed_size(message) + 1);
+    must(data, "no memory");
+    *len = protobuf_c_message_pack(message, data);
+    return data;
+}
+
+static void reply(struct rpc_call *call, const ProtobufCMessage *message)
+{
+    size_t len;
+    uint8_t *data = pack(message, &len);
+    rpc_call_reply(call, data, len);
+    free(data);
+}
+
+static void send_message(struct rpc_call *call, const ProtobufCMessage *message)
+{
+    size_t len;
+    uint8_t *data = pack(message, &len);
+    must(rpc_call_send(call, data, len, NULL) == 0, "send refused");
+    free(data);
+}
+
+static void *unpack(const ProtobufCMessageDescriptor *kind, const uint8_t *data, size_t len)
+{
+    void *message = protobuf_c_message_unpack(kind, NULL, len, data);
+    must(message, "request cannot be read");
+    return message;
+}
+
+static void drop(void *message)
+{
+    protobuf_c_message_free_unpacked(message, NULL);
+}
+
+/* ---- what was asked, as text ---- */
+
+static void describe_prompt(FILE *out, const Latentd__V1__Prompt *prompt)
+{
+    switch (prompt->kind_case) {
+    case LATENTD__V1__PROMPT__KIND_TEXT:
+        fprintf(out, "text[%.*s]", (int)prompt->text.len, (const char *)prompt->text.data);
+        break;
+    case LATENTD__V1__PROMPT__KIND_TOKENS:
+        fprintf(out, "tokens[%zu]", prompt->tokens->n_ids);
+        break;
+    case LATENTD__V1__PROMPT__KIND_CHAT:
+        for (size_t i = 0; i < prompt->chat->n_messages; i++)
+            fprintf(out, "chat[%.*s:%.*s]", (int)prompt->chat->messages[i]->role.len,
+                    (const char *)prompt->chat->messages[i]->role.data,
+                    (int)prompt->chat->messages[i]->content.len,
+                    (const char *)prompt->chat->messages[i]->content.data);
+        break;
+    case LATENTD__V1__PROMPT__KIND__NOT_SET:
+    case _LATENTD__V1__PROMPT__KIND__CASE_IS_INT_SIZE:
+        fprintf(out, "no prompt");
+        break;
+    }
+}
+
+static void describe_depth(FILE *out, const Latentd__V1__Depth *depth)
+{
+    if (!depth)
+        return;
+    if (depth->mode_case == LATENTD__V1__DEPTH__MODE_FIXED_STEPS)
+        fprintf(out, " fixed[%" PRIu32 "]", depth->fixed_steps);
+    if (depth->mode_case != LATENTD__V1__DEPTH__MODE_ADAPTIVE)
+        return;
+    fprintf(out, " adaptive[min %" PRIu32 " max %" PRIu32, depth->adaptive->min_steps,
+            depth->adaptive->max_steps);
+    if (depth->adaptive->threshold_set_case)
+        fprintf(out, " threshold %g", depth->adaptive->threshold);
+    fprintf(out, "]");
+}
+
+static void describe_sampling(FILE *out, const Latentd__V1__Sampling *s)
+{
+    if (s->temperature_set_case)
+        fprintf(out, " temperature[%g]", s->temperature);
+    if (s->top_k_set_case)
+        fprintf(out, " top_k[%" PRIu32 "]", s->top_k);
+    if (s->top_p_set_case)
+        fprintf(out, " top_p[%g]", s->top_p);
+    if (s->min_p_set_case)
+        fprintf(out, " min_p[%g]", s->min_p);
+    if (s->repetition_penalty_set_case)
+        fprintf(out, " penalty[%g]", s->repetition_penalty);
+    if (s->seed_set_case)
+        fprintf(out, " seed[%" PRIu64 "]", s->seed);
+}
+
+static void describe_spec(FILE *out, const Latentd__V1__JobSpec *spec)
+{
+    describe_prompt(out, spec->prompt);
+    describe_depth(out, spec->depth);
+    describe_sampling(out, spec->sampling);
+    if (spec->model.len)
+        fprintf(out, " model[%.*s]", (int)spec->model.len, (const char *)spec->model.data);
+    if (spec->max_tokens)
+        fprintf(out, " max_tokens[%" PRIu32 "]", spec->max_tokens);
+    for (size_t i = 0; i < spec->n_stop; i++)
+        fprintf(out, " stop[%.*s]", (int)spec->stop[i].len, (const char *)spec->stop[i].data);
+    if (spec->logprobs_set_case)
+        fprintf(out, " logprobs[%" PRIu32 "]", spec->logprobs);
+    if (spec->init_scale_set_case)
+        fprintf(out, " init_scale[%g]", spec->init_scale);
+    if (spec->max_run_ms)
+        fprintf(out, " max_run_ms[%" PRIu64 "]", spec->max_run_ms);
+    if (spec->label.len)
+        fprintf(out, " label[%.*s]", (int)spec->label.len, (const char *)spec->label.data);
+    if (spec->ignore_eos)
+        fprintf(out, " ignore_eos");
+}
+
+/* ---- events ---- */
+
+static void fill_job(Latentd__V1__Job *job, const char *name, Latentd__V1__JobState state)
+{
+    latentd__v1__job__init(job);
+    job->name = bytes(name);
+    job->state = state;
+    job->done = state >= LATENTD__V1__JOB_STATE__JOB_STATE_SUCCEEDED;
+    /* One job has a seed beyond what signed 64 bits hold. */
+    job->seed = strcmp(name, "jobs/big") == 0 ? UINT64_MAX : 7;
+    job->tier = bytes("avx2");
+    job->prompt_tokens = 5;
+    job->total_steps = 80;
+    job->last_seq = 4;
+    job->create_us = 1900000000000000;
+    job->start_us = 1900000001000000;
+    job->end_us = job->done ? 1900000003500000 : 0;
+}
+
+static void send_queued(struct rpc_call *call, const char *name, bool with_job)
+{
+    Latentd__V1__JobEvent event = LATENTD__V1__JOB_EVENT__INIT;
+    Latentd__V1__Queued queued = LATENTD__V1__QUEUED__INIT;
+    Latentd__V1__Job job;
+    fill_job(&job, name, LATENTD__V1__JOB_STATE__JOB_STATE_QUEUED);
+    event.name = bytes(name);
+    event.seq = 1;
+    event.time_us = 1900000000000000;
+    event.event_case = LATENTD__V1__JOB_EVENT__EVENT_QUEUED;
+    event.queued = &queued;
+    queued.prompt_tokens = 5;
+    event.job = with_job ? &job : NULL;
+    send_message(call, &event.base);
+}
+
+static void send_started(struct rpc_call *call, const char *name)
+{
+    Latentd__V1__JobEvent event = LATENTD__V1__JOB_EVENT__INIT;
+    Latentd__V1__Started started = LATENTD__V1__STARTED__INIT;
+    event.name = bytes(name);
+    event.seq = 2;
+    event.event_case = LATENTD__V1__JOB_EVENT__EVENT_STARTED;
+    event.started = &started;
+    send_message(call, &event.base);
+}
+
+struct token {
+    uint64_t seq;
+    uint32_t id;
+    const char *text;
+    uint32_t steps;
+    bool adaptive;
+    bool logprobs;
+};
+
+static void fill_logprobs(Latentd__V1__TokenLogprobs *logprobs, Latentd__V1__TopLogprob *top,
+                          Latentd__V1__TopLogprob **top_ptr, uint32_t id)
+{
+    latentd__v1__token_logprobs__init(logprobs);
+    latentd__v1__top_logprob__init(top);
+    logprobs->logprob = -0.1f;
+    top->id = id;
+    top->logprob = -1.17549435e-38f;
+    *top_ptr = top;
+    logprobs->n_top = 1;
+    logprobs->top = top_ptr;
+}
+
+static void send_token(struct rpc_call *call, const char *name, const struct token *token)
+{
+    Latentd__V1__JobEvent event = LATENTD__V1__JOB_EVENT__INIT;
+    Latentd__V1__Tokens tokens = LATENTD__V1__TOKENS__INIT;
+    Latentd__V1__ExitReason exit_reason = token->adaptive
+                                              ? LATENTD__V1__EXIT_REASON__EXIT_REASON_CONVERGED
+                                              : LATENTD__V1__EXIT_REASON__EXIT_REASON_FIXED;
+    Latentd__V1__TokenLogprobs logprobs, *logprobs_ptr = &logprobs;
+    Latentd__V1__TopLogprob top, *top_ptr;
+    double criterion_value = 0.1;
+    uint32_t id = token->id, steps = token->steps;
+    event.name = bytes(name);
+    event.seq = token->seq;
+    event.event_case = LATENTD__V1__JOB_EVENT__EVENT_TOKENS;
+    event.tokens = &tokens;
+    tokens.n_ids = tokens.n_steps = tokens.n_exits = 1;
+    tokens.ids = &id;
+    tokens.steps = &steps;
+    tokens.exits = &exit_reason;
+    tokens.text = bytes(token->text);
+    tokens.n_criterion_values = token->adaptive;
+    tokens.criterion_values = &criterion_value;
+    if (token->logprobs) {
+        fill_logprobs(&logprobs, &top, &top_ptr, id);
+        tokens.n_logprobs = 1;
+        tokens.logprobs = &logprobs_ptr;
+    }
+    send_message(call, &event.base);
+}
+
+static void send_thinking(struct rpc_call *call, const char *name, uint32_t token_idx,
+                          uint32_t step)
+{
+    Latentd__V1__JobEvent event = LATENTD__V1__JOB_EVENT__INIT;
+    Latentd__V1__Thinking thinking = LATENTD__V1__THINKING__INIT;
+    event.name = bytes(name);
+    event.event_case = LATENTD__V1__JOB_EVENT__EVENT_THINKING;
+    event.thinking = &thinking;
+    thinking.token_index = token_idx;
+    thinking.step = step;
+    thinking.max_steps = 32;
+    thinking.criterion_value = 0.25;
+    send_message(call, &event.base);
+}
+
+struct ending {
+    uint64_t seq;
+    Latentd__V1__FinishReason reason;
+    int status; /* of the error, 0 = none */
+    const char *tail;
+};
+
+static void send_finished(struct rpc_call *call, const char *name, const struct ending *ending)
+{
+    Latentd__V1__JobEvent event = LATENTD__V1__JOB_EVENT__INIT;
+    Latentd__V1__Finished finished = LATENTD__V1__FINISHED__INIT;
+    Latentd__V1__Error error = LATENTD__V1__ERROR__INIT;
+    event.name = bytes(name);
+    event.seq = ending->seq;
+    event.event_case = LATENTD__V1__JOB_EVENT__EVENT_FINISHED;
+    event.finished = &finished;
+    finished.reason = ending->reason;
+    finished.prompt_tokens = 5;
+    finished.output_tokens = 2;
+    finished.total_steps = 80;
+    finished.text_tail = bytes(ending->tail ? ending->tail : "");
+    if (ending->status) {
+        error.code = ending->status;
+        error.message = bytes("rank 3 was lost");
+        finished.error = &error;
+    }
+    send_message(call, &event.base);
+}
+
+#define REASON(name) LATENTD__V1__FINISH_REASON__FINISH_REASON_##name
+
+/* ---- Generate ---- */
+
+static void on_end(struct rpc_call *call, void *arg, enum rpc_end reason)
+{
+    struct fake *fake = arg;
+    for (uint32_t i = 0; i < fake->n_waiting; i++)
+        if (fake->waiting[i].call == call)
+            fake->waiting[i].call = NULL;
+    if (reason == RPC_END_CANCELLED)
+        atomic_fetch_add(&fake->n_cancelled, 1);
+}
+
+static const struct rpc_call_ops ops = {NULL, on_end};
+
+static void answer_whole(struct rpc_call *call, const struct token *token)
+{
+    send_queued(call, "jobs/now", true);
+    send_started(call, "jobs/now");
+    send_token(call, "jobs/now", token);
+    send_finished(call, "jobs/now", &(struct ending){.seq = 4, .reason = REASON(LENGTH)});
+    rpc_call_finish(call, LTD_OK, NULL);
+}
+
+static void on_answer_timer(uv_timer_t *timer)
+{
+    struct fake *fake = timer->data;
+    struct waiting batch[MAX_WAITING];
+    uint32_t n = fake->n_waiting;
+    memcpy(batch, fake->waiting, n * sizeof batch[0]);
+    fake->n_waiting = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (batch[i].call)
+            answer_whole(batch[i].call, &(struct token){.seq = 3,
+                                                        .id = 1,
+                                                        .text = batch[i].text,
+                                                        .steps = batch[i].steps,
+                                                        .adaptive = batch[i].adaptive});
+}
+
+static void generate_question(struct fake *fake, struct rpc_call *call, const char *text,
+                              const Latentd__V1__Depth *depth)
+{
+    if (fake->n_waiting >= atomic_load(&fake->window)) {
+        atomic_fetch_add(&fake->n_refused, 1);
+        rpc_call_finish(call, LTD_E_EXHAUSTED, "the queue is full");
+        return;
+    }
+    uint32_t needed = (uint32_t)strtoul(text + 1, NULL, 10);
+    struct waiting *w = &fake->waiting[fake->n_waiting++];
+    w->call = call;
+    w->adaptive = depth && depth->mode_case == LATENTD__V1__DEPTH__MODE_ADAPTIVE;
+    w->steps = w->adaptive ? needed : depth ? depth->fixed_steps : 1;
+    snprintf(w->text, sizeof w->text, "%s", w->steps >= needed ? strchr(text, ':') + 1 : "no");
+    if (fake->n_waiting > atomic_load(&fake->most_waiting))
+        atomic_store(&fake->most_waiting, fake->n_waiting);
+    if (!uv_is_active((uv_handle_t *)&fake->answer_timer))
+        uv_timer_start(&fake->answer_timer, on_answer_timer, 5, 0);
+}
+
+static void generate_echo(struct rpc_call *call, const Latentd__V1__GenerateRequest *request)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    describe_spec(out, request->spec);
+    if (request->request_id.len)
+        fprintf(out, " request_id[%.*s]", (int)request->request_id.len,
+                (const char *)request->request_id.data);
+    if (request->keep_on_disconnect)
+        fprintf(out, " keep");
+    fclose(out);
+    answer_whole(call, &(struct token){.seq = 3,
+                                       .id = 1,
+                                       .text = text,
+                                       .steps = 32,
+                                       .logprobs = request->spec->logprobs_set_case != 0});
+    free(text);
+}
+
+static void generate_think(struct rpc_call *call)
+{
+    const char *name = "jobs/big";
+    send_queued(call, name, true);
+    send_thinking(call, name, 0, 4);
+    send_token(call, name, &(struct token){3, 11, "deep ", 16, true, true});
+    send_thinking(call, name, 1, 9);
+    send_token(call, name, &(struct token){4, 12, "thoug\xC3\xA4", 24, true, true});
+    send_finished(call, name,
+                  &(struct ending){.seq = 5, .reason = REASON(STOP), .tail = "ht \"x\""});
+    rpc_call_finish(call, LTD_OK, NULL);
+}
+
+static void generate_ids(struct rpc_call *call)
+{
+    const char *name = "jobs/now";
+    send_queued(call, name, true);
+    for (uint32_t i = 0; i < 3; i++)
+        send_token(call, name, &(struct token){2 + i, 7 + i, "", 4, false, false});
+    send_finished(call, name, &(struct ending){.seq = 5, .reason = REASON(LENGTH)});
+    rpc_call_finish(call, LTD_OK, NULL);
+}
+
+static void generate_broken(struct rpc_call *call, Latentd__V1__FinishReason reason, int status)
+{
+    const char *name = "jobs/now";
+    send_queued(call, name, true);
+    send_token(call, name, &(struct token){3, 11, "part", 16, false, false});
+    send_finished(call, name,
+                  &(struct ending){.seq = 4,
+                                   .reason = reason,
+                                   .status = reason == REASON(ERROR) ? status : 0});
+    rpc_call_finish_status(call, (enum rpc_status)status, "rank 3 was lost");
+}
+
+static void generate_text(struct fake *fake, struct rpc_call *call, const char *text,
+                          const Latentd__V1__GenerateRequest *request)
+{
+    if (strncmp(text, "status ", 7) == 0) {
+        rpc_call_finish_status(call, (enum rpc_status)atoi(text + 7), "as you wish");
+    } else if (strncmp(text, "broken ", 7) == 0) {
+        generate_broken(call, REASON(ERROR), atoi(text + 7));
+    } else if (strcmp(text, "late") == 0) {
+        generate_broken(call, REASON(DEADLINE), RPC_DEADLINE_EXCEEDED);
+    } else if (strcmp(text, "hang") == 0) {
+        send_queued(call, "jobs/now", true);
+        send_started(call, "jobs/now");
+        send_token(call, "jobs/now", &(struct token){3, 11, "part", 16, false, false});
+    } else if (strcmp(text, "think") == 0) {
+        generate_think(call);
+    } else if (strcmp(text, "nothing") == 0) {
+        rpc_call_finish(call, LTD_OK, NULL);
+    } else if (strcmp(text, "quiet") == 0) {
+        answer_whole(call, &(struct token){3, 2, "", 8, false, false});
+    } else if (text[0] == 'D') {
+        generate_question(fake, call, text, request->spec->depth);
+    } else {
+        generate_echo(call, request);
+    }
+}
+
+static void on_generate(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    Latentd__V1__GenerateRequest *request =
+        unpack(&latentd__v1__generate_request__descriptor, data, len);
+    rpc_call_set_ops(call, &ops, arg);
+    const Latentd__V1__Prompt *prompt = request->spec->prompt;
+    if (prompt->kind_case == LATENTD__V1__PROMPT__KIND_TOKENS) {
+        generate_ids(call);
+    } else if (prompt->kind_case == LATENTD__V1__PROMPT__KIND_TEXT) {
+        char text[256];
+        snprintf(text, sizeof text, "%.*s", (int)prompt->text.len,
+                 prompt->text.len ? (const char *)prompt->text.data : "");
+        generate_text(arg, call, text, request);
+    } else {
+        generate_echo(call, request);
+    }
+    drop(request);
+}
+
+/* ---- Jobs ---- */
+
+static void on_submit(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    (void)arg;
+    Latentd__V1__SubmitJobRequest *request =
+        unpack(&latentd__v1__submit_job_request__descriptor, data, len);
+    Latentd__V1__Job job;
+    fill_job(&job, "jobs/new1", LATENTD__V1__JOB_STATE__JOB_STATE_QUEUED);
+    job.request_id = request->request_id;
+    job.spec = request->spec;
+    reply(call, &job.base);
+    drop(request);
+}
+
+static bool name_is(ProtobufCBinaryData name, const char *expected)
+{
+    return name.len > 0 && name.len == strlen(expected) &&
+           memcmp(name.data, expected, name.len) == 0;
+}
+
+static void start_server(struct fake *fake);
+
+static void on_cut_timer(uv_timer_t *timer)
+{
+    struct fake *fake = timer->data;
+    rpc_server_destroy(fake->server);
+    start_server(fake);
+}
+
+/* Events of a job of two tokens, those behind after_seq. */
+static void send_log(struct rpc_call *call, const char *name, uint64_t after_seq, uint64_t up_to,
+                     const struct ending *ending)
+{
+    if (after_seq < 1 && up_to >= 1)
+        send_queued(call, name, true);
+    if (after_seq < 2 && up_to >= 2)
+        send_token(call, name, &(struct token){2, 11, "one ", 16, false, false});
+    if (after_seq < 3 && up_to >= 3)
+        send_token(call, name, &(struct token){3, 12, "two", 16, false, false});
+    if (after_seq < 4 && up_to >= 4)
+        send_finished(call, name, ending);
+}
+
+static void on_watch(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    struct fake *fake = arg;
+    Latentd__V1__WatchJobRequest *request =
+        unpack(&latentd__v1__watch_job_request__descriptor, data, len);
+    uint64_t after = request->after_seq;
+    struct ending stop = {.seq = 4, .reason = REASON(STOP)};
+    atomic_fetch_add(&fake->n_watches, 1);
+    rpc_call_set_ops(call, &ops, fake);
+    if (name_is(request->name, "jobs/whole")) {
+        send_log(call, "jobs/whole", after, 4, &stop);
+        rpc_call_finish(call, LTD_OK, NULL);
+    } else if (name_is(request->name, "jobs/flaky") && !fake->is_flaky) {
+        fake->is_flaky = true;
+        send_log(call, "jobs/flaky", after, 2, &stop);
+        rpc_call_finish(call, LTD_E_UNAVAILABLE, "restarting");
+    } else if (name_is(request->name, "jobs/flaky")) {
+        send_log(call, "jobs/flaky", after - 1, 4, &stop);
+        rpc_call_finish(call, LTD_OK, NULL);
+    } else if (name_is(request->name, "jobs/cut") && !fake->is_cut) {
+        fake->is_cut = true;
+        send_log(call, "jobs/cut", after, 2, &stop);
+        uv_timer_start(&fake->cut_timer, on_cut_timer, 20, 0);
+    } else if (name_is(request->name, "jobs/cut")) {
+        send_log(call, "jobs/cut", after, 4, &stop);
+        rpc_call_finish(call, LTD_OK, NULL);
+    } else if (name_is(request->name, "jobs/failed")) {
+        struct ending failed = {.seq = 4, .reason = REASON(ERROR), .status = RPC_DATA_LOSS};
+        send_log(call, "jobs/failed", after, 4, &failed);
+        rpc_call_finish(call, LTD_OK, NULL);
+    } else if (name_is(request->name, "jobs/cancelled")) {
+        struct ending cancelled = {.seq = 4, .reason = REASON(CANCELLED)};
+        send_log(call, "jobs/cancelled", after, 4, &cancelled);
+        rpc_call_finish(call, LTD_OK, NULL);
+    } else if (name_is(request->name, "jobs/gone")) {
+        rpc_call_finish(call, LTD_E_UNAVAILABLE, "draining");
+    } else {
+        rpc_call_finish(call, LTD_E_NOT_FOUND, "no such job");
+    }
+    drop(request);
+}
+
+static void reply_record(struct rpc_call *call, const char *name, Latentd__V1__JobState state,
+                         Latentd__V1__FinishReason reason, bool has_text)
+{
+    uint32_t ids[] = {11, 12}, steps[] = {16, 24};
+    Latentd__V1__ExitReason exits[] = {LATENTD__V1__EXIT_REASON__EXIT_REASON_FIXED,
+                                       LATENTD__V1__EXIT_REASON__EXIT_REASON_MAX_STEPS};
+    Latentd__V1__Job job;
+    Latentd__V1__Output output = LATENTD__V1__OUTPUT__INIT;
+    Latentd__V1__Tokens tokens = LATENTD__V1__TOKENS__INIT;
+    Latentd__V1__Error error = LATENTD__V1__ERROR__INIT;
+    fill_job(&job, name, state);
+    tokens.n_ids = tokens.n_steps = tokens.n_exits = 2;
+    tokens.ids = ids;
+    tokens.steps = steps;
+    tokens.exits = exits;
+    tokens.text = bytes(has_text ? "one two" : "");
+    output.tokens = &tokens;
+    output.finish = reason;
+    job.output = &output;
+    error.code = RPC_DATA_LOSS;
+    error.message = bytes("rank 3 was lost");
+    if (reason == REASON(ERROR))
+        job.error = &error;
+    reply(call, &job.base);
+}
+
+static void on_get(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    (void)arg;
+    Latentd__V1__GetJobRequest *request =
+        unpack(&latentd__v1__get_job_request__descriptor, data, len);
+    if (name_is(request->name, "jobs/whole"))
+        reply_record(call, "jobs/whole", LATENTD__V1__JOB_STATE__JOB_STATE_SUCCEEDED,
+                     REASON(STOP), true);
+    else if (name_is(request->name, "jobs/ids"))
+        reply_record(call, "jobs/ids", LATENTD__V1__JOB_STATE__JOB_STATE_SUCCEEDED,
+                     REASON(LENGTH), false);
+    else if (name_is(request->name, "jobs/running"))
+        reply_record(call, "jobs/running", LATENTD__V1__JOB_STATE__JOB_STATE_RUNNING,
+                     REASON(UNSPECIFIED), true);
+    else if (name_is(request->name, "jobs/failed"))
+        reply_record(call, "jobs/failed", LATENTD__V1__JOB_STATE__JOB_STATE_FAILED, REASON(ERROR),
+                     true);
+    else
+        rpc_call_finish(call, LTD_E_NOT_FOUND, "no such job");
+    drop(request);
+}
+
+/* Three jobs on two pages, the second one asked for by token; a label filters all but one away. */
+static void on_list(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    (void)arg;
+    Latentd__V1__ListJobsRequest *request =
+        unpack(&latentd__v1__list_jobs_request__descriptor, data, len);
+    Latentd__V1__ListJobsResponse page = LATENTD__V1__LIST_JOBS_RESPONSE__INIT;
+    Latentd__V1__Job jobs[2], *ptrs[2] = {&jobs[0], &jobs[1]};
+    page.jobs = ptrs;
+    if (request->n_states == 1) {
+        fill_job(&jobs[0], "jobs/filtered", request->states[0]);
+        page.n_jobs = 1;
+    } else if (request->page_token.len == 0) {
+        fill_job(&jobs[0], "jobs/c", LATENTD__V1__JOB_STATE__JOB_STATE_QUEUED);
+        fill_job(&jobs[1], "jobs/b", LATENTD__V1__JOB_STATE__JOB_STATE_RUNNING);
+        jobs[0].start_us = 0;
+        page.n_jobs = 2;
+        page.next_page_token = bytes("second");
+    } else {
+        fill_job(&jobs[0], "jobs/a", LATENTD__V1__JOB_STATE__JOB_STATE_SUCCEEDED);
+        jobs[0].request_id = request->label.len ? request->label : bytes("req-a");
+        page.n_jobs = 1;
+    }
+    reply(call, &page.base);
+    drop(request);
+}
+
+static void on_cancel(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    (void)arg;
+    Latentd__V1__CancelJobRequest *request =
+        unpack(&latentd__v1__cancel_job_request__descriptor, data, len);
+    Latentd__V1__Job job;
+    fill_job(&job, "jobs/whole", LATENTD__V1__JOB_STATE__JOB_STATE_CANCELLED);
+    if (name_is(request->name, "jobs/whole"))
+        reply(call, &job.base);
+    else
+        rpc_call_finish(call, LTD_E_NOT_FOUND, "no such job");
+    drop(request);
+}
+
+static void on_delete(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    (void)arg;
+    Latentd__V1__DeleteJobRequest *request =
+        unpack(&latentd__v1__delete_job_request__descriptor, data, len);
+    Latentd__V1__DeleteJobResponse answer = LATENTD__V1__DELETE_JOB_RESPONSE__INIT;
+    if (name_is(request->name, "jobs/whole"))
+        reply(call, &answer.base);
+    else
+        rpc_call_finish(call, LTD_E_NOT_FOUND, "no such job");
+    drop(request);
+}
+
+/* ---- the other services ---- */
+
+static void on_tokenize(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    (void)arg;
+    Latentd__V1__TokenizeRequest *request =
+        unpack(&latentd__v1__tokenize_request__descriptor, data, len);
+    Latentd__V1__TokenizeResponse answer = LATENTD__V1__TOKENIZE_RESPONSE__INIT;
+    uint32_t ids[] = {1, 300, 65535};
+    ProtobufCBinaryData pieces[] = {bytes("<s>"), bytes("\xE2\x82"), bytes("a \"b\"\n")};
+    size_t first = request->no_special ? 1 : 0;
+    answer.n_ids = answer.n_pieces = 3 - first;
+    answer.ids = ids + first;
+    answer.pieces = pieces + first;
+    if (request->kind_case == LATENTD__V1__TOKENIZE_REQUEST__KIND_CHAT)
+        pieces[0] = request->chat->messages[0]->role;
+    reply(call, &answer.base);
+    drop(request);
+}
+
+static void on_detokenize(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    (void)arg;
+    Latentd__V1__DetokenizeRequest *request =
+        unpack(&latentd__v1__detokenize_request__descriptor, data, len);
+    Latentd__V1__DetokenizeResponse answer = LATENTD__V1__DETOKENIZE_RESPONSE__INIT;
+    char text[64];
+    snprintf(text, sizeof text, "%zu ids%s", request->n_ids,
+             request->skip_special ? ", none special" : "");
+    answer.text = bytes(text);
+    reply(call, &answer.base);
+    drop(request);
+}
+
+static void on_score(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    (void)arg;
+    Latentd__V1__ScoreRequest *request = unpack(&latentd__v1__score_request__descriptor, data, len);
+    Latentd__V1__ScoreResponse answer = LATENTD__V1__SCORE_RESPONSE__INIT;
+    uint32_t ids[] = {4, 5};
+    uint32_t depth = request->depth ? request->depth->fixed_steps : 0;
+    uint32_t steps[] = {depth, depth};
+    float logprobs[] = {-0.5f, -0.1f};
+    protobuf_c_boolean greedy[] = {1, 0};
+    answer.n_ids = answer.n_logprobs = answer.n_greedy = answer.n_steps = 2;
+    answer.ids = ids;
+    answer.steps = steps;
+    answer.logprobs = logprobs;
+    answer.greedy = greedy;
+    answer.sum = -0.6000000014901161;
+    answer.context_tokens =
+        request->context && request->context->kind_case == LATENTD__V1__PROMPT__KIND_TOKENS
+            ? (uint32_t)request->context->tokens->n_ids
+            : 0;
+    answer.seed = request->seed;
+    answer.tier = bytes("ref");
+    reply(call, &answer.base);
+    drop(request);
+}
+
+static void on_model(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    (void)data;
+    (void)len;
+    struct fake *fake = arg;
+    Latentd__V1__Model model = LATENTD__V1__MODEL__INIT;
+    Latentd__V1__TierInfo tiers[2], *ptrs[2] = {&tiers[0], &tiers[1]};
+    uint32_t end_tokens[] = {2, 65505};
+    latentd__v1__tier_info__init(&tiers[0]);
+    latentd__v1__tier_info__init(&tiers[1]);
+    tiers[0].name = bytes("amx");
+    tiers[0].reason = bytes("the processor has no amx-bf16");
+    tiers[1].name = bytes("avx2");
+    tiers[1].usable = true;
+    model.name = bytes("models/tiny");
+    model.hash = bytes("00ff");
+    model.n_embd = 64;
+    model.parameters = 3500000000;
+    model.max_steps = 256;
+    model.default_steps = 32;
+    model.has_tokenizer = atomic_load(&fake->has_tokenizer);
+    model.tier = bytes("avx2");
+    model.end_tokens = end_tokens;
+    model.n_end_tokens = 2;
+    model.default_temperature = 0.7;
+    model.tiers = ptrs;
+    model.n_tiers = 2;
+    reply(call, &model.base);
+}
+
+static void on_status(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    (void)data;
+    (void)len;
+    (void)arg;
+    Latentd__V1__ClusterStatus status = LATENTD__V1__CLUSTER_STATUS__INIT;
+    Latentd__V1__RankStatus ranks[2], *ptrs[2] = {&ranks[0], &ranks[1]};
+    for (uint32_t i = 0; i < 2; i++) {
+        latentd__v1__rank_status__init(&ranks[i]);
+        ranks[i].rank = i;
+        ranks[i].host = bytes(i ? "node-b" : "node-a");
+        ranks[i].threads = 4;
+        ranks[i].head_begin = i * 28;
+        ranks[i].head_end = 28 + i * 27;
+    }
+    status.version = bytes("0.1.0");
+    status.state = bytes("serving");
+    status.ranks = ptrs;
+    status.n_ranks = 2;
+    status.ticks = 4;
+    status.tick_positions = 10;
+    status.tokens_out = 5;
+    status.steps_out = 80;
+    reply(call, &status.base);
+}
+
+static void on_health(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    struct fake *fake = arg;
+    Grpc__Health__V1__HealthCheckRequest *request =
+        unpack(&grpc__health__v1__health_check_request__descriptor, data, len);
+    Grpc__Health__V1__HealthCheckResponse answer = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
+    answer.status =
+        (Grpc__Health__V1__HealthCheckResponse__ServingStatus)atomic_load(&fake->health);
+    if (request->service.len == 0 || name_is(request->service, "latentd.v1.Jobs"))
+        reply(call, &answer.base);
+    else
+        rpc_call_finish(call, LTD_E_NOT_FOUND, "no such service");
+    drop(request);
+}
+
+/* ---- life ---- */
+
+static void start_server(struct fake *fake)
+{
+    static struct rpc_method methods[13];
+    static const struct {
+        const char *path;
+        rpc_handler_fn handler;
+    } table[] = {
+        {"/latentd.v1.Inference/Generate", on_generate},
+        {"/latentd.v1.Inference/Score", on_score},
+        {"/latentd.v1.Inference/Tokenize", on_tokenize},
+        {"/latentd.v1.Inference/Detokenize", on_detokenize},
+        {"/latentd.v1.Jobs/Submit", on_submit},
+        {"/latentd.v1.Jobs/Watch", on_watch},
+        {"/latentd.v1.Jobs/Get", on_get},
+        {"/latentd.v1.Jobs/List", on_list},
+        {"/latentd.v1.Jobs/Cancel", on_cancel},
+        {"/latentd.v1.Jobs/Delete", on_delete},
+        {"/latentd.v1.Cluster/GetModel", on_model},
+        {"/latentd.v1.Cluster/GetStatus", on_status},
+        {"/grpc.health.v1.Health/Check", on_health},
+    };
+    struct ltd_err err = {.code = LTD_OK};
+    size_t n = sizeof table / sizeof table[0];
+    for (size_t i = 0; i < n; i++)
+        methods[i] = (struct rpc_method){table[i].path, 1 << 20, table[i].handler, fake};
+    fake->server = rpc_server_create(&fake->loop, methods, n, NULL, &err);
+    must(fake->server, err.msg);
+    must(rpc_server_listen(fake->server, fake->address, &err) == 0, err.msg);
+    snprintf(fake->address, sizeof fake->address, "%s", rpc_server_address(fake->server, 0));
+}
+
+static void close_handle(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+static void on_stop(uv_async_t *async)
+{
+    struct fake *fake = async->data;
+    rpc_server_destroy(fake->server);
+    uv_close((uv_handle_t *)&fake->stop, NULL);
+    uv_close((uv_handle_t *)&fake->answer_timer, NULL);
+    uv_close((uv_handle_t *)&fake->cut_timer, NULL);
+}
+
+static void *run_loop(void *arg)
+{
+    struct fake *fake = arg;
+    uv_run(&fake->loop, UV_RUN_DEFAULT);
+    uv_walk(&fake->loop, close_handle, NULL);
+    uv_run(&fake->loop, UV_RUN_DEFAULT);
+    must(uv_loop_close(&fake->loop) == 0, "the loop still has handles");
+    return NULL;
+}
+
+struct fake *fake_start(const char *address)
+{
+    struct fake *fake = calloc(1, sizeof *fake);
+    must(fake, "no memory");
+    atomic_store(&fake->window, MAX_WAITING);
+    atomic_store(&fake->has_tokenizer, true);
+    atomic_store(&fake->health, 1);
+    snprintf(fake->address, sizeof fake->address, "%s", address);
+    uv_loop_init(&fake->loop);
+    uv_async_init(&fake->loop, &fake->stop, on_stop);
+    uv_timer_init(&fake->loop, &fake->answer_timer);
+    uv_timer_init(&fake->loop, &fake->cut_timer);
+    fake->stop.data = fake->answer_timer.data = fake->cut_timer.data = fake;
+    start_server(fake);
+    must(pthread_create(&fake->thread, NULL, run_loop, fake) == 0, "no thread");
+    return fake;
+}
+
+void fake_stop(struct fake *fake)
+{
+    uv_async_send(&fake->stop);
+    pthread_join(fake->thread, NULL);
+    free(fake);
+}
+
+const char *fake_address(const struct fake *fake)
+{
+    return fake->address;
+}
+
+void fake_set_window(struct fake *fake, uint32_t window)
+{
+    atomic_store(&fake->window, window);
+}
+
+void fake_set_tokenizer(struct fake *fake, bool has_tokenizer)
+{
+    atomic_store(&fake->has_tokenizer, has_tokenizer);
+}
+
+void fake_set_health(struct fake *fake, int status)
+{
+    atomic_store(&fake->health, status);
+}
+
+uint32_t fake_n_cancelled(const struct fake *fake)
+{
+    return atomic_load(&fake->n_cancelled);
+}
+
+uint32_t fake_most_waiting(const struct fake *fake)
+{
+    return atomic_load(&fake->most_waiting);
+}
+
+uint32_t fake_n_refused(const struct fake *fake)
+{
+    return atomic_load(&fake->n_refused);
+}
+
+uint32_t fake_n_watches(const struct fake *fake)
+{
+    return atomic_load(&fake->n_watches);
+}

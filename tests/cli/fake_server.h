@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/cli/fake_server.h - a daemon that computes nothing: canned answers over the real protocol.
+ *
+ * It is rpc/server.h with handlers that build real messages, in a thread of the test program. What a
+ * call asks for decides what it gets:
+ *
+ *     Generate, by prompt text
+ *       "echo…"      one token; the text is the request as fake_describe writes it down
+ *       "status N"   the call ends with gRPC status N before any event
+ *       "broken N"   queued, one token, Finished(error), then status N
+ *       "hang"       queued, started, one token "part", then nothing until the call ends
+ *       "think"      thinking events, then text with a held-back tail
+ *       "late"       one token, Finished(deadline), then status DEADLINE_EXCEEDED
+ *       "nothing"    ends with OK and no Finished
+ *       "quiet"      an end token and no text
+ *       "Dn:ANSWER"  an evaluation's question: ANSWER at depth n or more, else "no"; answered a turn
+ *                    of the loop later, and refused RESOURCE_EXHAUSTED over fake_set_window
+ *     token prompts  ids 7, 8, 9 and no text
+ *     Watch, by name
+ *       "jobs/whole" all events;  "jobs/flaky" loses the call behind seq 2, once, and repeats seq 2
+ *       "jobs/cut"   the server itself goes away behind seq 2 and comes back
+ *       "jobs/gone"  the call is UNAVAILABLE whenever it is made
+ *       "jobs/failed", "jobs/cancelled" end so;  others are NOT_FOUND
+ *     Get "jobs/whole", "jobs/running", "jobs/failed", "jobs/ids"
+ *
+ * Threads: start, stop and the counters belong to the test's thread; handlers run in their own.
+ */
+#ifndef LATENTD_TESTS_CLI_FAKE_SERVER_H
+#define LATENTD_TESTS_CLI_FAKE_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct fake;
+
+struct fake *fake_start(const char *address);
+void fake_stop(struct fake *fake);
+
+/* Where it listens. */
+const char *fake_address(const struct fake *fake);
+
+/* How many "Dn:" questions may wait at once; others are refused. */
+void fake_set_window(struct fake *fake, uint32_t window);
+
+/* Whether the model it claims to serve has a tokenizer. */
+void fake_set_tokenizer(struct fake *fake, bool has_tokenizer);
+
+/* What the health service says: 1 serving, 2 not serving. */
+void fake_set_health(struct fake *fake, int status);
+
+/* Calls whose peer cancelled them, and the largest number of questions that waited at once. */
+uint32_t fake_n_cancelled(const struct fake *fake);
+uint32_t fake_most_waiting(const struct fake *fake);
+uint32_t fake_n_refused(const struct fake *fake);
+uint32_t fake_n_watches(const struct fake *fake);
+
+#endif

@@ -1,0 +1,963 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/cli/test_latentctl.c - every verb of the real program against a server with canned answers.
+ *
+ * Each case runs latentctl as a child and compares standard output, standard error and exit status;
+ * fake_server.h says which request gets which answer.
+ */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "cli/help.h"
+#include "tests/cli/fake_server.h"
+#include "tests/cli/run.h"
+
+/* One server for all cases, on a Unix socket in a folder of its own. */
+static struct fake *fake;
+static char folder[] = "/tmp/latentctl-test-XXXXXX";
+static char questions_path[64];
+
+static int set_up(void **state)
+{
+    (void)state;
+    char address[96];
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(address, sizeof address, "unix:%s/s", folder);
+    snprintf(questions_path, sizeof questions_path, "%s/q.jsonl", folder);
+    fake = fake_start(address);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    char path[96];
+    fake_stop(fake);
+    static const char *const names[] = {"q.jsonl", "s", "s.lock"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        unlink(path);
+    }
+    return rmdir(folder);
+}
+
+static void run_on_fake(struct run *run, const char *args)
+{
+    run_all(run, &(struct run_options){.server = fake_address(fake)}, args);
+}
+
+/* Run and compare all three. NULL: not compared. */
+static void expect(const char *args, int status, const char *out, const char *err)
+{
+    struct run run;
+    run_on_fake(&run, args);
+    if (run.status != status || (out && strcmp(run.out, out) != 0) ||
+        (err && strcmp(run.err, err) != 0))
+        fail_msg("latentctl %s\nexit %d, expected %d\nout: %s\nexpected: %s\nerr: %s\nexpected: %s",
+                 args, run.status, status, run.out, out ? out : "(any)", run.err,
+                 err ? err : "(any)");
+    run_free(&run);
+}
+
+/* Run with --json; the caller drops the value. */
+static json_t *expect_json(const char *args, int status)
+{
+    struct run run;
+    run_on_fake(&run, args);
+    if (run.status != status)
+        fail_msg("latentctl %s: exit %d, expected %d; err: %s", args, run.status, status, run.err);
+    json_t *value = run_json(&run);
+    run_free(&run);
+    return value;
+}
+
+static const char *text_at(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "(no string)";
+}
+
+static json_int_t integer_at(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    if (!json_is_integer(value))
+        fail_msg("key %s is no integer", key);
+    return json_integer_value(value);
+}
+
+static void assert_array(const json_t *object, const char *key, const char *expected)
+{
+    char *text = json_dumps(json_object_get(object, key), JSON_COMPACT | JSON_REAL_PRECISION(9));
+    if (!text || strcmp(text, expected) != 0)
+        fail_msg("%s: %s, expected %s", key, text ? text : "(absent)", expected);
+    free(text);
+}
+
+/* ---- think ---- */
+
+static void think_prints_text_and_one_line_feed(void **state)
+{
+    (void)state;
+    expect("think think", 0, "deep thoug\xC3\xA4ht \"x\"\n", "");
+}
+
+static void think_json_is_one_object_with_everything(void **state)
+{
+    (void)state;
+    struct run run;
+    run_on_fake(&run, "think think --json");
+    assert_int_equal(run.status, 0);
+    assert_string_equal(run.err, "");
+    /* Beyond what jansson's integers hold, so it is looked at as text. */
+    assert_non_null(strstr(run.out, "\"seed\": 18446744073709551615"));
+    char *seed = strstr(run.out, "18446744073709551615");
+    memset(seed, ' ', strlen("18446744073709551615"));
+    *seed = '7';
+    json_t *value = run_json(&run);
+    assert_string_equal(text_at(value, "job"), "jobs/big");
+    assert_string_equal(text_at(value, "text"), "deep thoug\xC3\xA4ht \"x\"");
+    assert_string_equal(text_at(value, "finish"), "stop");
+    assert_string_equal(text_at(value, "tier"), "avx2");
+    assert_true(json_is_null(json_object_get(value, "error")));
+    assert_array(value, "tokens", "[11,12]");
+    assert_array(value, "steps", "[16,24]");
+    assert_array(value, "exits", "[\"converged\",\"converged\"]");
+    assert_array(value, "criterion_values", "[0.1,0.1]");
+    assert_int_equal(integer_at(value, "prompt_tokens"), 5);
+    assert_int_equal(integer_at(value, "output_tokens"), 2);
+    assert_int_equal(integer_at(value, "total_steps"), 80);
+    const json_t *first = json_array_get(json_object_get(value, "logprobs"), 0);
+    const json_t *top = json_array_get(json_object_get(first, "top"), 0);
+    assert_true((float)json_real_value(json_object_get(first, "logprob")) == -0.1f);
+    assert_int_equal(integer_at(top, "id"), 11);
+    assert_true((float)json_real_value(json_object_get(top, "logprob")) == -1.17549435e-38f);
+    json_decref(value);
+    run_free(&run);
+}
+
+/* What each flag becomes in the request, written down by the fake. */
+static const struct {
+    const char *args;
+    const char *spec;
+} echoes[] = {
+    {"think echo", "text[echo]"},
+    {"think --depth 12 echo", "text[echo] fixed[12]"},
+    {"think --depth=0 echo", "text[echo] fixed[0]"},
+    {"think --depth adaptive echo", "text[echo] adaptive[min 0 max 0]"},
+    {"think --depth adaptive --min-steps 2 --max-steps 64 --threshold 0.5 echo",
+     "text[echo] adaptive[min 2 max 64 threshold 0.5]"},
+    {"think --threshold nan echo", "text[echo] adaptive[min 0 max 0 threshold nan]"},
+    {"think --temperature 0 echo", "text[echo] temperature[0]"},
+    {"think --temperature -1 --top-k 0 --top-p 0.9 --min-p 0 echo",
+     "text[echo] temperature[-1] top_k[0] top_p[0.9] min_p[0]"},
+    {"think --repetition-penalty 1.5 --seed 18446744073709551615 echo",
+     "text[echo] penalty[1.5] seed[18446744073709551615]"},
+    {"think --seed 0 echo", "text[echo] seed[0]"},
+    {"think --max-tokens 9 --stop a --stop=b~c echo", "text[echo] max_tokens[9] stop[a] stop[b c]"},
+    {"think --logprobs 0 --init-scale 0 echo", "text[echo] logprobs[0] init_scale[0]"},
+    {"think --max-run-ms 5000 --label L --ignore-eos echo",
+     "text[echo] max_run_ms[5000] label[L] ignore_eos"},
+    {"think --model models/tiny --request-id r1 --keep echo",
+     "text[echo] model[models/tiny] request_id[r1] keep"},
+    {"think --chat hello", "chat[user:hello]"},
+    {"think --chat --system be~brief hello", "chat[system:be brief]chat[user:hello]"},
+    {"think -- --echo", "text[--echo]"},
+    {"think echo~\xC3\xA4", "text[echo \xC3\xA4]"},
+};
+
+static void every_flag_of_think_reaches_the_request(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof echoes / sizeof echoes[0]; i++) {
+        char expected[256];
+        snprintf(expected, sizeof expected, "%s\n", echoes[i].spec);
+        expect(echoes[i].args, 0, expected, "");
+    }
+}
+
+static void an_empty_prompt_is_a_prompt(void **state)
+{
+    (void)state;
+    struct run run;
+    run_all(&run, &(struct run_options){.server = fake_address(fake), .input = ""}, "think -");
+    assert_int_equal(run.status, 0);
+    assert_string_equal(run.out, "text[]\n");
+    run_free(&run);
+}
+
+static void a_prompt_from_standard_input_is_taken_byte_for_byte(void **state)
+{
+    (void)state;
+    struct run run;
+    run_all(&run, &(struct run_options){.server = fake_address(fake), .input = "echo me\n\n"},
+            "think -");
+    assert_int_equal(run.status, 0);
+    assert_string_equal(run.out, "text[echo me\n\n]\n");
+    run_free(&run);
+}
+
+static void a_model_without_words_answers_with_ids(void **state)
+{
+    (void)state;
+    fake_set_tokenizer(fake, false);
+    expect("think --tokens 1,2,3", 0, "7 8 9\n", "");
+    expect("result ids", 0, "11 12\n", "");
+    fake_set_tokenizer(fake, true);
+    expect("think --tokens 1,2,3", 0, "", "");
+    expect("result ids", 0, "", "");
+    expect("think quiet", 0, "", "");
+    json_t *value = expect_json("result --json ids", 0);
+    assert_array(value, "tokens", "[11,12]");
+    json_decref(value);
+}
+
+static void wrong_use_of_think_is_refused_before_anything_is_sent(void **state)
+{
+    (void)state;
+    expect("think", 2, "",
+           "latentctl: think: invalid: no prompt: expected a word, \"-\" or --tokens\n");
+    expect("think a b", 2, "", NULL);
+    expect("think --tokens 1 word", 2, "",
+           "latentctl: think: invalid: --tokens is the whole prompt, found the word PROMPT as "
+           "well\n");
+    expect("think --tokens 1 --chat", 2, "", NULL);
+    expect("think --system s hello", 2, "", "latentctl: think: invalid: --system goes with --chat\n");
+    expect("think --depth 4 --threshold 1 x", 2, "",
+           "latentctl: think: invalid: --min-steps, --max-steps and --threshold go with --depth "
+           "adaptive, found --depth 4\n");
+    expect("think --seeds 4 x", 2, "",
+           "latentctl: think: invalid: unknown option --seeds, did you mean --seed?\n"
+           "usage: latentctl think [OPTION]... (PROMPT | - | --tokens ID,ID,...)\n"
+           "try \"latentctl help think\"\n");
+    expect("think --timeout -1 x", 2, "", NULL);
+    expect("think --timeout nan x", 2, "", NULL);
+}
+
+/* ---- exit statuses ---- */
+
+static const struct {
+    int grpc;
+    int exit_status;
+    const char *word;
+} statuses[] = {
+    {1, 7, "cancelled"},     {2, 1, "internal: unknown"},
+    {3, 2, "invalid"},       {4, 6, "deadline"},
+    {5, 3, "not found"},     {6, 3, "exists"},
+    {7, 1, "internal: permission denied"}, {8, 5, "exhausted"},
+    {9, 3, "precondition"},  {10, 1, "internal: aborted"},
+    {11, 2, "out of range"}, {12, 2, "unimplemented"},
+    {13, 1, "internal"},     {14, 4, "unavailable"},
+    {15, 8, "corrupt"},      {16, 1, "internal: unauthenticated"},
+};
+
+static void every_status_of_a_call_has_its_exit_status(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
+        char args[64], err[96];
+        snprintf(args, sizeof args, "think status~%d", statuses[i].grpc);
+        snprintf(err, sizeof err, "latentctl: think: %s: as you wish\n", statuses[i].word);
+        expect(args, statuses[i].exit_status, "", err);
+        snprintf(args, sizeof args, "think --json status~%d", statuses[i].grpc);
+        expect(args, statuses[i].exit_status, "", err);
+    }
+}
+
+static void a_job_that_breaks_gives_what_it_wrote_and_its_status(void **state)
+{
+    (void)state;
+    expect("think broken~15", 8, "part\n", "latentctl: think: corrupt: rank 3 was lost\n");
+    json_t *value = expect_json("think --json broken~14", 4);
+    assert_string_equal(text_at(value, "finish"), "error");
+    assert_string_equal(text_at(value, "text"), "part");
+    assert_string_equal(text_at(json_object_get(value, "error"), "code"), "unavailable");
+    assert_string_equal(text_at(json_object_get(value, "error"), "message"), "rank 3 was lost");
+    json_decref(value);
+}
+
+static void a_job_whose_time_is_over_is_a_deadline(void **state)
+{
+    (void)state;
+    expect("think late", 6, "part\n", NULL);
+    json_t *value = expect_json("think --json late", 6);
+    assert_string_equal(text_at(value, "finish"), "deadline");
+    json_decref(value);
+}
+
+static void the_time_limit_of_the_command_is_a_deadline(void **state)
+{
+    (void)state;
+    json_t *value = expect_json("think --json --timeout 0.3 hang", 6);
+    assert_string_equal(text_at(value, "finish"), "deadline");
+    assert_string_equal(text_at(value, "text"), "part");
+    json_decref(value);
+}
+
+static void a_stream_without_an_end_is_the_servers_fault(void **state)
+{
+    (void)state;
+    expect("think nothing", 4, "", "latentctl: think: peer: the stream ended before the job did\n");
+}
+
+static void no_daemon_is_unavailable(void **state)
+{
+    (void)state;
+    static const char *const verbs[] = {"think x",  "submit x",   "watch x",      "result x",
+                                        "jobs",     "cancel x",   "delete x",     "tokenize x",
+                                        "detokenize 1", "score --continuation x", "info",
+                                        "health"};
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        struct run run;
+        run_all(&run, &(struct run_options){.server = "unix:/nonexistent/socket"}, verbs[i]);
+        if (run.status != 4 || !strstr(run.err, "unavailable: "))
+            fail_msg("%s: exit %d, %s", verbs[i], run.status, run.err);
+        run_free(&run);
+    }
+}
+
+static void a_server_that_is_no_address_is_wrong_usage(void **state)
+{
+    (void)state;
+    struct run run;
+    run_all(&run, &(struct run_options){.server = "nonsense"}, "health");
+    assert_int_equal(run.status, 2);
+    run_free(&run);
+}
+
+/* ---- interruption ---- */
+
+static void wait_for_cancelled(uint32_t n)
+{
+    uint64_t deadline = ltd_deadline_ns(30000);
+    while (fake_n_cancelled(fake) < n && ltd_now_ns() < deadline)
+        usleep(1000);
+    assert_int_equal(fake_n_cancelled(fake), n);
+}
+
+static void ctrl_c_cancels_the_call_and_keeps_what_came(void **state)
+{
+    (void)state;
+    struct run run;
+    uint32_t n_before = fake_n_cancelled(fake);
+    run_start(&run, &(struct run_options){.server = fake_address(fake)}, "think hang");
+    run_until_out(&run, "part");
+    kill(run.pid, SIGINT);
+    run_wait(&run);
+    assert_int_equal(run.status, 130);
+    assert_string_equal(run.out, "part\n");
+    assert_string_equal(run.err, "latentctl: think: interrupted\n");
+    wait_for_cancelled(n_before + 1);
+    run_free(&run);
+}
+
+static void a_reader_that_goes_away_ends_the_program_quietly(void **state)
+{
+    (void)state;
+    struct run run;
+    run_start(&run, &(struct run_options){.server = fake_address(fake)}, "think think");
+    run_close_out(&run);
+    run_wait(&run);
+    assert_int_equal(run.status, 141);
+    assert_string_equal(run.err, "");
+    run_free(&run);
+}
+
+/* ---- the terminal ---- */
+
+static void progress_is_drawn_on_a_terminal_and_removed(void **state)
+{
+    (void)state;
+    struct run run;
+    run_all(&run, &(struct run_options){.server = fake_address(fake), .err_is_pty = true},
+            "think think");
+    assert_int_equal(run.status, 0);
+    assert_string_equal(run.out, "deep thoug\xC3\xA4ht \"x\"\n");
+    assert_non_null(strstr(run.err, "\0337[token 1  step 4 of 32  criterion 0.25]\0338"));
+    assert_non_null(strstr(run.err, "\0337[token 2  step 9 of 32"));
+    /* The last thing on the terminal is an erasure, not a line. */
+    assert_string_equal(run.err + strlen(run.err) - 3, "\033[J");
+    run_free(&run);
+}
+
+static void text_and_progress_share_a_terminal(void **state)
+{
+    (void)state;
+    struct run run;
+    run_all(&run,
+            &(struct run_options){
+                .server = fake_address(fake), .err_is_pty = true, .out_is_pty = true},
+            "think think");
+    assert_int_equal(run.status, 0);
+    assert_non_null(strstr(run.err, "\033[Jdeep \033[J\0337[token 2"));
+    assert_non_null(strstr(run.err, "\033[Jthoug\xC3\xA4"));
+    run_free(&run);
+}
+
+static void text_cannot_steer_a_terminal(void **state)
+{
+    (void)state;
+    struct run run;
+    run_all(&run,
+            &(struct run_options){
+                .server = fake_address(fake), .err_is_pty = true, .out_is_pty = true},
+            "think echo~\033[2Jx\x07");
+    assert_int_equal(run.status, 0);
+    assert_non_null(strstr(run.err, "text[echo ?[2Jx?]"));
+    run_free(&run);
+}
+
+/* ---- jobs ---- */
+
+static void submit_prints_the_name(void **state)
+{
+    (void)state;
+    expect("submit --request-id r7 --label night echo", 0, "jobs/new1\n", "");
+    struct run run;
+    run_on_fake(&run, "submit --json --request-id r7 --label night echo");
+    assert_int_equal(run.status, 0);
+    assert_non_null(strstr(run.out, "\"job\": \"jobs/new1\""));
+    assert_non_null(strstr(run.out, "\"state\": \"queued\""));
+    assert_non_null(strstr(run.out, "\"request_id\": \"r7\""));
+    assert_non_null(strstr(run.out, "\"label\": \"night\""));
+    run_free(&run);
+}
+
+static void watch_prints_the_text_with_and_without_the_prefix(void **state)
+{
+    (void)state;
+    expect("watch jobs/whole", 0, "one two\n", "");
+    expect("watch whole", 0, "one two\n", "");
+    expect("watch --after-seq 2 whole", 0, "two\n", "");
+    expect("watch nosuch", 3, "", "latentctl: watch: not found: no such job\n");
+    expect("watch", 2, "", NULL);
+}
+
+static void watch_resumes_a_lost_call_without_repeating_anything(void **state)
+{
+    (void)state;
+    uint32_t n_before = fake_n_watches(fake);
+    expect("watch flaky", 0, "one two\n", "");
+    assert_int_equal(fake_n_watches(fake), n_before + 2);
+}
+
+static void watch_resumes_over_a_server_that_comes_back(void **state)
+{
+    (void)state;
+    expect("watch cut", 0, "one two\n", "");
+}
+
+static void watch_gives_up_after_its_retries(void **state)
+{
+    (void)state;
+    uint32_t n_before = fake_n_watches(fake);
+    expect("watch --retries 2 gone", 4, "", "latentctl: watch: unavailable: draining\n");
+    assert_int_equal(fake_n_watches(fake), n_before + 3);
+    expect("watch --retries 0 gone", 4, "", NULL);
+    assert_int_equal(fake_n_watches(fake), n_before + 4);
+}
+
+static void watch_tells_the_fate_of_the_job(void **state)
+{
+    (void)state;
+    expect("watch failed", 8, "one two\n",
+           "latentctl: watch: corrupt: the job failed: rank 3 was lost\n");
+    expect("watch cancelled", 7, "one two\n",
+           "latentctl: watch: cancelled: the job was cancelled after 2 tokens\n");
+}
+
+static void watch_json_is_one_object_per_event(void **state)
+{
+    (void)state;
+    struct run run;
+    run_on_fake(&run, "watch --json whole");
+    assert_int_equal(run.status, 0);
+    static const char *const kinds[] = {"queued", "tokens", "tokens", "finished"};
+    size_t n = 0;
+    for (char *line = strtok(run.out, "\n"); line; line = strtok(NULL, "\n"), n++) {
+        json_t *event = json_loads(line, 0, NULL);
+        assert_true(n < 4);
+        assert_non_null(event);
+        assert_string_equal(text_at(event, "event"), kinds[n]);
+        assert_string_equal(text_at(event, "job"), "jobs/whole");
+        assert_int_equal(integer_at(event, "seq"), n + 1);
+        if (n == 1)
+            assert_array(event, "tokens", "[11]");
+        if (n == 3)
+            assert_string_equal(text_at(event, "finish"), "stop");
+        json_decref(event);
+    }
+    assert_int_equal(n, 4);
+    run_free(&run);
+}
+
+static void result_prints_the_record(void **state)
+{
+    (void)state;
+    expect("result whole", 0, "one two\n", "");
+    expect("result --wait jobs/whole", 0, "one two\n", "");
+    expect("result running", 3, "one two\n",
+           "latentctl: result: precondition: the job has not ended\n");
+    expect("result failed", 8, "one two\n",
+           "latentctl: result: corrupt: the job failed: rank 3 was lost\n");
+    expect("result nosuch", 3, "", NULL);
+    expect("result --wait nosuch", 3, "", NULL);
+}
+
+static void result_json_has_the_answer_and_the_state(void **state)
+{
+    (void)state;
+    struct run run;
+    run_on_fake(&run, "result --json whole");
+    assert_int_equal(run.status, 0);
+    assert_non_null(strstr(run.out, "\"tokens\": [11, 12], \"text\": \"one two\", \"steps\": [16, "
+                                    "24], \"exits\": [\"fixed\", \"max_steps\"]"));
+    assert_non_null(strstr(run.out, "\"finish\": \"stop\", \"error\": null"));
+    assert_non_null(strstr(run.out, "\"state\": \"succeeded\", \"done\": true"));
+    run_free(&run);
+    run_on_fake(&run, "result --json running");
+    assert_int_equal(run.status, 3);
+    assert_non_null(strstr(run.out, "\"finish\": null"));
+    assert_non_null(strstr(run.out, "\"state\": \"running\", \"done\": false"));
+    run_free(&run);
+}
+
+static void jobs_lists_all_pages(void **state)
+{
+    (void)state;
+    expect("jobs", 0,
+           "NAME    STATE      CREATED               SECONDS  PROMPT  STEPS  REQUEST-ID\n"
+           "jobs/c  queued     2030-03-17T17:46:40Z        -       5     80\n"
+           "jobs/b  running    2030-03-17T17:46:40Z        -       5     80\n"
+           "jobs/a  succeeded  2030-03-17T17:46:40Z      2.5       5     80  req-a\n",
+           "");
+    expect("jobs --limit 1", 0,
+           "NAME    STATE   CREATED               SECONDS  PROMPT  STEPS  REQUEST-ID\n"
+           "jobs/c  queued  2030-03-17T17:46:40Z        -       5     80\n",
+           "");
+    expect("jobs --state sleeping", 2, "",
+           "latentctl: jobs: invalid: --state: \"sleeping\", expected queued, running, succeeded, "
+           "cancelled or failed\n");
+    expect("jobs -", 2, "", NULL);
+}
+
+static void jobs_filters_travel_and_json_is_one_object(void **state)
+{
+    (void)state;
+    struct run run;
+    run_on_fake(&run, "jobs --json --limit 0 --label night");
+    assert_int_equal(run.status, 0);
+    assert_memory_equal(run.out, "{\"jobs\": [{\"job\": \"jobs/c\"", 26);
+    assert_non_null(strstr(run.out, "\"request_id\": \"night\""));
+    run_free(&run);
+    run_on_fake(&run, "jobs --state failed");
+    assert_non_null(strstr(run.out, "jobs/filtered  failed"));
+    run_free(&run);
+}
+
+static void cancel_and_delete_say_what_they_did(void **state)
+{
+    (void)state;
+    expect("cancel whole", 0, "jobs/whole cancelled\n", "");
+    expect("cancel nosuch", 3, "", "latentctl: cancel: not found: no such job\n");
+    expect("delete jobs/whole", 0, "jobs/whole deleted\n", "");
+    expect("delete --json whole", 0, "{\"job\": \"jobs/whole\", \"deleted\": true}\n", "");
+    expect("delete nosuch", 3, "", NULL);
+    struct run run;
+    run_on_fake(&run, "cancel --json whole");
+    assert_non_null(strstr(run.out, "\"state\": \"cancelled\", \"done\": true"));
+    run_free(&run);
+}
+
+/* ---- text, scores, state ---- */
+
+static void tokenize_shows_ids_and_exact_bytes(void **state)
+{
+    (void)state;
+    expect("tokenize hello", 0,
+           "    1  \"<s>\"\n  300  \"\\xe2\\x82\"\n65535  \"a \\\"b\\\"\\n\"\n", "");
+    expect("tokenize --no-special --json hello", 0,
+           "{\"tokens\": [300, 65535], \"pieces\": [\"\xEF\xBF\xBD\xEF\xBF\xBD\", \"a "
+           "\\\"b\\\"\\n\"], \"pieces_hex\": [\"e282\", \"61202262220a\"]}\n",
+           "");
+    struct run run;
+    run_on_fake(&run, "tokenize --chat --system s hello");
+    assert_non_null(strstr(run.out, "\"system\""));
+    run_free(&run);
+    expect("tokenize --system s hello", 2, "", NULL);
+}
+
+static void detokenize_takes_words_and_lists(void **state)
+{
+    (void)state;
+    expect("detokenize 1 2,3 4", 0, "4 ids\n", "");
+    expect("detokenize --skip-special 1", 0, "1 ids, none special\n", "");
+    expect("detokenize --json 1,2", 0, "{\"tokens\": [1, 2], \"text\": \"2 ids\"}\n", "");
+    expect("detokenize 1 x", 2, "",
+           "latentctl: detokenize: invalid: token id: \"x\" is not a whole number\n");
+    expect("detokenize", 2, "", NULL);
+}
+
+static void score_shows_each_token_and_the_sum(void **state)
+{
+    (void)state;
+    expect("score --context a --continuation b --depth 8", 0,
+           "TOKEN    LOGPROB  STEPS  LIKELIEST\n"
+           "    4  -0.500000      8  yes\n"
+           "    5  -0.100000      8  no\n"
+           "  sum  -0.600000\n",
+           "");
+    expect("score --json --context-tokens 1,2,3 --continuation-tokens 4,5 --seed 9 --depth 2", 0,
+           "{\"tokens\": [4, 5], \"logprobs\": [-0.5, -0.1], \"greedy\": [true, false], "
+           "\"steps\": [2, 2], \"sum\": -0.6000000014901161, \"context_tokens\": 3, \"seed\": 9, "
+           "\"tier\": \"ref\"}\n",
+           "");
+    expect("score --context a", 2, "", NULL);
+    expect("score --continuation a --continuation-tokens 1", 2, "", NULL);
+}
+
+static void info_shows_model_tiers_ranks_and_counters(void **state)
+{
+    (void)state;
+    struct run run;
+    run_on_fake(&run, "info");
+    assert_int_equal(run.status, 0);
+    assert_non_null(strstr(run.out, "model       models/tiny\n"));
+    assert_non_null(strstr(run.out, "parameters  3.500 G\n"));
+    assert_non_null(strstr(run.out, "amx   no      the processor has no amx-bf16\n"));
+    assert_non_null(strstr(run.out, "avx2  yes\n"));
+    assert_non_null(strstr(run.out, "   1  node-b        4  28..55"));
+    assert_non_null(strstr(run.out, "4, mean batch 2.50"));
+    assert_non_null(strstr(run.out, "5, mean depth 16.00"));
+    run_free(&run);
+    json_t *value = expect_json("info --json", 0);
+    const json_t *model = json_object_get(value, "model");
+    const json_t *status = json_object_get(value, "status");
+    assert_string_equal(text_at(model, "name"), "models/tiny");
+    assert_array(model, "end_tokens", "[2,65505]");
+    assert_true(json_real_value(json_object_get(model, "default_temperature")) == 0.7);
+    assert_int_equal(json_array_size(json_object_get(model, "tiers")), 2);
+    assert_string_equal(text_at(status, "state"), "serving");
+    assert_array(json_array_get(json_object_get(status, "ranks"), 1), "heads", "[28,55]");
+    json_decref(value);
+}
+
+static void health_is_a_word_and_a_status(void **state)
+{
+    (void)state;
+    expect("health", 0, "serving\n", "");
+    expect("health latentd.v1.Jobs", 0, "serving\n", "");
+    expect("health nosuch", 3, "", "latentctl: health: not found: no such service\n");
+    fake_set_health(fake, 2);
+    expect("health", 1, "not serving\n", "");
+    expect("health --json", 1, "{\"service\": \"\", \"status\": \"not serving\"}\n", "");
+    fake_set_health(fake, 1);
+}
+
+/* ---- eval ---- */
+
+static void write_questions(const char *text)
+{
+    FILE *file = fopen(questions_path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+#define QUESTION(prompt, answer, difficulty, more)                                                 \
+    "{\"prompt\": \"" prompt "\", \"answer\": \"" answer "\", \"difficulty\": " difficulty more    \
+    "}\n"
+
+static const char *const questions =
+    QUESTION("D1:7", "7", "1", ", \"family\": \"sum\"")
+    QUESTION("D4:x y", "x y", "4", ", \"family\": \"word\"")
+    QUESTION("D1:8", "9", "1", ", \"family\": \"sum\"")
+    QUESTION("D4:12", "12", "4", ", \"family\": \"sum\"");
+
+static void eval_at(char *args, size_t size, const char *rest)
+{
+    snprintf(args, size, "eval %s %s", rest, questions_path);
+}
+
+static void eval_counts_by_difficulty_family_and_depth(void **state)
+{
+    (void)state;
+    char args[256];
+    write_questions(questions);
+    eval_at(args, sizeof args, "--depths 1,4,adaptive --concurrency 3");
+    expect(args, 0,
+           "DIFFICULTY  N      1       4  adaptive  STEPS\n"
+           "1           2  50.0%   50.0%     50.0%   1.00\n"
+           "4           2   0.0%  100.0%    100.0%   4.00\n"
+           "total       4  25.0%   75.0%     75.0%   2.50\n"
+           "\n"
+           "FAMILY  N      1       4  adaptive  STEPS\n"
+           "sum     3  33.3%   66.7%     66.7%   2.00\n"
+           "word    1   0.0%  100.0%    100.0%   4.00\n"
+           "total   4  25.0%   75.0%     75.0%   2.50\n",
+           "");
+}
+
+static void eval_json_has_all_cells_and_answers(void **state)
+{
+    (void)state;
+    char args[256];
+    write_questions(questions);
+    eval_at(args, sizeof args, "--json --answers --depths 1,adaptive --seed 5");
+    json_t *value = expect_json(args, 0);
+    const json_t *cells = json_object_get(value, "cells");
+    const json_t *cell = json_array_get(cells, 3);
+    const json_t *answer = json_array_get(json_object_get(value, "answers"), 1);
+    assert_string_equal(text_at(value, "model"), "models/tiny");
+    assert_array(value, "depths", "[1,\"adaptive\"]");
+    assert_int_equal(integer_at(value, "seed"), 5);
+    assert_int_equal(json_array_size(cells), 4);
+    assert_int_equal(json_array_size(json_object_get(value, "families")), 4);
+    assert_int_equal(json_array_size(json_object_get(value, "totals")), 2);
+    assert_int_equal(integer_at(cell, "difficulty"), 4);
+    assert_string_equal(text_at(cell, "depth"), "adaptive");
+    assert_int_equal(integer_at(cell, "n"), 2);
+    assert_int_equal(integer_at(cell, "correct"), 2);
+    assert_true(json_real_value(json_object_get(cell, "accuracy_percent")) == 100.0);
+    assert_true(json_real_value(json_object_get(cell, "mean_steps")) == 4.0);
+    assert_int_equal(json_array_size(json_object_get(value, "answers")), 8);
+    assert_int_equal(integer_at(answer, "line"), 2);
+    assert_string_equal(text_at(answer, "text"), "no");
+    assert_true(json_is_false(json_object_get(answer, "correct")));
+    json_decref(value);
+}
+
+/* Whatever the window and the order of answers: the same bytes. */
+static void eval_is_the_same_at_any_concurrency(void **state)
+{
+    (void)state;
+    static const char *const rests[] = {"--json --answers --depths 1,4 --concurrency 1",
+                                        "--json --answers --depths 1,4 --concurrency 8"};
+    struct run runs[2];
+    write_questions(questions);
+    for (size_t i = 0; i < 2; i++) {
+        char args[256];
+        eval_at(args, sizeof args, rests[i]);
+        run_on_fake(&runs[i], args);
+        assert_int_equal(runs[i].status, 0);
+    }
+    assert_string_equal(runs[0].out, runs[1].out);
+    run_free(&runs[0]);
+    run_free(&runs[1]);
+}
+
+static void eval_keeps_a_window_full_and_shrinks_it_when_refused(void **state)
+{
+    (void)state;
+    char args[256], text[64 * 96] = "";
+    for (int i = 0; i < 40; i++)
+        strcat(text, QUESTION("D1:7", "7", "1", ""));
+    write_questions(text);
+    eval_at(args, sizeof args, "--depths 1");
+    expect(args, 0, "DIFFICULTY   N       1\n1           40  100.0%\ntotal       40  100.0%\n", "");
+    assert_int_equal(fake_most_waiting(fake), 16);
+    assert_int_equal(fake_n_refused(fake), 0);
+    fake_set_window(fake, 3);
+    expect(args, 0, "DIFFICULTY   N       1\n1           40  100.0%\ntotal       40  100.0%\n", "");
+    assert_true(fake_n_refused(fake) > 0);
+    fake_set_window(fake, 0);
+    expect(args, 5, "", NULL);
+    fake_set_window(fake, 256);
+}
+
+static void eval_names_the_question_that_failed(void **state)
+{
+    (void)state;
+    char args[256], err[256];
+    write_questions(QUESTION("D1:7", "7", "1", "") QUESTION("status 15", "7", "1", ""));
+    eval_at(args, sizeof args, "--depths 2 --concurrency 1");
+    snprintf(err, sizeof err, "latentctl: eval: corrupt: %s:2 at depth 2: as you wish\n",
+             questions_path);
+    expect(args, 8, "", err);
+}
+
+static void eval_refuses_bad_files_and_flags_before_asking(void **state)
+{
+    (void)state;
+    char args[256];
+    struct run run;
+    write_questions(QUESTION("D1:7", "7", "1", "") "{\"prompt\": 1}\n");
+    eval_at(args, sizeof args, "--depths 1");
+    run_on_fake(&run, args);
+    assert_int_equal(run.status, 2);
+    assert_non_null(strstr(run.err, "q.jsonl:2: key prompt: integer 1, expected a string"));
+    run_free(&run);
+    eval_at(args, sizeof args, "--depths 1 --limit 1");
+    expect(args, 0, NULL, "");
+    eval_at(args, sizeof args, "");
+    expect(args, 2, "", "latentctl: eval: invalid: no depths: expected --depths N,N,...\n");
+    eval_at(args, sizeof args, "--depths 1 --concurrency 0");
+    expect(args, 2, "", NULL);
+    eval_at(args, sizeof args, "--depths 1 --threshold 0.5");
+    expect(args, 2, "", NULL);
+    eval_at(args, sizeof args, "--depths 1 --answers");
+    expect(args, 2, "", NULL);
+    expect("eval --depths 1 /nonexistent.jsonl", 2, "", NULL);
+}
+
+static void eval_needs_a_tokenizer(void **state)
+{
+    (void)state;
+    char args[256];
+    write_questions(questions);
+    eval_at(args, sizeof args, "--depths 1");
+    fake_set_tokenizer(fake, false);
+    expect(args, 3, "",
+           "latentctl: eval: precondition: models/tiny has no tokenizer: its answers are no text\n");
+    fake_set_tokenizer(fake, true);
+}
+
+/* ---- the program itself ---- */
+
+static void common_options_may_stand_before_the_verb(void **state)
+{
+    (void)state;
+    struct run run;
+    char args[160];
+    snprintf(args, sizeof args, "--server %s --json health", fake_address(fake));
+    run_all(&run, &(struct run_options){.server = NULL}, args);
+    assert_int_equal(run.status, 0);
+    assert_string_equal(run.out, "{\"service\": \"\", \"status\": \"serving\"}\n");
+    run_free(&run);
+    run_all(&run, &(struct run_options){.server = NULL}, "--depth 4 think x");
+    assert_int_equal(run.status, 2);
+    run_free(&run);
+}
+
+static void help_and_version_need_no_daemon(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"help", "help eval", "--help", "-h", "think --help",
+                                        "--version", "jobs -h"};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        struct run run;
+        run_all(&run, &(struct run_options){.server = NULL}, lines[i]);
+        if (run.status != 0 || run.out[0] == '\0' || run.err[0] != '\0')
+            fail_msg("%s: exit %d, out %s, err %s", lines[i], run.status, run.out, run.err);
+        run_free(&run);
+    }
+    static const char *const wrong[] = {"thnk", "", "help nosuch", "--nosuch", "-"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct run run;
+        run_all(&run, &(struct run_options){.server = NULL}, wrong[i]);
+        if (run.status != 2 || run.out[0] != '\0' || run.err[0] == '\0')
+            fail_msg("%s: exit %d, out %s, err %s", wrong[i], run.status, run.out, run.err);
+        run_free(&run);
+    }
+}
+
+static char *read_whole(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    if (!file)
+        fail_msg("open %s", path);
+    char *text = calloc(1, 1 << 18);
+    assert_non_null(text);
+    assert_true(fread(text, 1, (1 << 18) - 1, file) > 0);
+    fclose(file);
+    return text;
+}
+
+static void the_manual_page_is_what_the_tables_say(void **state)
+{
+    (void)state;
+    struct run run;
+    char *page = read_whole(SOURCE_DIR "/docs/latentctl.1");
+    run_all(&run, &(struct run_options){.server = NULL}, "help --man");
+    if (strcmp(page, run.out) != 0)
+        fail_msg("docs/latentctl.1 is old: latentctl help --man > docs/latentctl.1");
+    free(page);
+    run_free(&run);
+}
+
+static void the_handbook_names_every_verb_flag_and_exit_status(void **state)
+{
+    (void)state;
+    char *text = read_whole(SOURCE_DIR "/docs/latentctl.md");
+    char wanted[64];
+    for (size_t v = 0; v < cli_n_verbs; v++) {
+        snprintf(wanted, sizeof wanted, "## %s\n", cli_verbs[v]->name);
+        if (!strstr(text, wanted))
+            fail_msg("docs/latentctl.md has no section %s", cli_verbs[v]->name);
+        for (const struct cli_group *g = cli_verbs[v]->groups; g->rows; g++)
+            for (size_t i = 0; i < g->n_rows; i++) {
+                snprintf(wanted, sizeof wanted, "`--%s", g->rows[i].name);
+                if (!strstr(text, wanted))
+                    fail_msg("docs/latentctl.md does not explain --%s", g->rows[i].name);
+            }
+    }
+    for (const struct cli_exit_status *s = cli_exit_statuses; s->meaning; s++) {
+        snprintf(wanted, sizeof wanted, "| %d | ", s->status);
+        if (!strstr(text, wanted))
+            fail_msg("docs/latentctl.md does not list exit status %d", s->status);
+    }
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(think_prints_text_and_one_line_feed),
+        cmocka_unit_test(think_json_is_one_object_with_everything),
+        cmocka_unit_test(every_flag_of_think_reaches_the_request),
+        cmocka_unit_test(an_empty_prompt_is_a_prompt),
+        cmocka_unit_test(a_prompt_from_standard_input_is_taken_byte_for_byte),
+        cmocka_unit_test(a_model_without_words_answers_with_ids),
+        cmocka_unit_test(wrong_use_of_think_is_refused_before_anything_is_sent),
+        cmocka_unit_test(every_status_of_a_call_has_its_exit_status),
+        cmocka_unit_test(a_job_that_breaks_gives_what_it_wrote_and_its_status),
+        cmocka_unit_test(a_job_whose_time_is_over_is_a_deadline),
+        cmocka_unit_test(the_time_limit_of_the_command_is_a_deadline),
+        cmocka_unit_test(a_stream_without_an_end_is_the_servers_fault),
+        cmocka_unit_test(no_daemon_is_unavailable),
+        cmocka_unit_test(a_server_that_is_no_address_is_wrong_usage),
+        cmocka_unit_test(ctrl_c_cancels_the_call_and_keeps_what_came),
+        cmocka_unit_test(a_reader_that_goes_away_ends_the_program_quietly),
+        cmocka_unit_test(progress_is_drawn_on_a_terminal_and_removed),
+        cmocka_unit_test(text_and_progress_share_a_terminal),
+        cmocka_unit_test(text_cannot_steer_a_terminal),
+        cmocka_unit_test(submit_prints_the_name),
+        cmocka_unit_test(watch_prints_the_text_with_and_without_the_prefix),
+        cmocka_unit_test(watch_resumes_a_lost_call_without_repeating_anything),
+        cmocka_unit_test(watch_resumes_over_a_server_that_comes_back),
+        cmocka_unit_test(watch_gives_up_after_its_retries),
+        cmocka_unit_test(watch_tells_the_fate_of_the_job),
+        cmocka_unit_test(watch_json_is_one_object_per_event),
+        cmocka_unit_test(result_prints_the_record),
+        cmocka_unit_test(result_json_has_the_answer_and_the_state),
+        cmocka_unit_test(jobs_lists_all_pages),
+        cmocka_unit_test(jobs_filters_travel_and_json_is_one_object),
+        cmocka_unit_test(cancel_and_delete_say_what_they_did),
+        cmocka_unit_test(tokenize_shows_ids_and_exact_bytes),
+        cmocka_unit_test(detokenize_takes_words_and_lists),
+        cmocka_unit_test(score_shows_each_token_and_the_sum),
+        cmocka_unit_test(info_shows_model_tiers_ranks_and_counters),
+        cmocka_unit_test(health_is_a_word_and_a_status),
+        cmocka_unit_test(eval_counts_by_difficulty_family_and_depth),
+        cmocka_unit_test(eval_json_has_all_cells_and_answers),
+        cmocka_unit_test(eval_is_the_same_at_any_concurrency),
+        cmocka_unit_test(eval_keeps_a_window_full_and_shrinks_it_when_refused),
+        cmocka_unit_test(eval_names_the_question_that_failed),
+        cmocka_unit_test(eval_refuses_bad_files_and_flags_before_asking),
+        cmocka_unit_test(eval_needs_a_tokenizer),
+        cmocka_unit_test(common_options_may_stand_before_the_verb),
+        cmocka_unit_test(help_and_version_need_no_daemon),
+        cmocka_unit_test(the_manual_page_is_what_the_tables_say),
+        cmocka_unit_test(the_handbook_names_every_verb_flag_and_exit_status),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
