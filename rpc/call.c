@@ -2,9 +2,9 @@
 /*
  * rpc/call.c - the response half of a call: queue, response headers, DATA, trailers.
  *
- * Messages wait here, framed, as one run of bytes; nghttp2 asks for them with read_queue() when flow
- * control and the socket have room. At the end of the queue read_queue() either defers (more may
- * come) or submits the trailers from inside the callback, which is the one place where nghttp2
+ * Messages wait here, framed, as one run of bytes; nghttp2 asks for them with read_queue() when
+ * flow control and the socket have room. At the end of the queue read_queue() either defers (more
+ * may come) or submits the trailers from inside the callback, which is the one place where nghttp2
  * lets DATA without END_STREAM be followed by them.
  *
  * Accounting: every byte in a queue is counted in its connection and in the server; count_output()
@@ -19,7 +19,7 @@
 #include "rpc/grpc_meta.h"
 #include "rpc/stream.h"
 
-/* A status message is for people; one that is longer would crowd the peer's header limit of 8 KiB. */
+/* A status message is for people; a longer one would crowd the peer's header limit of 8 KiB. */
 #define MESSAGE_BYTES 1024
 
 /* Queues up to this size keep their memory between messages; larger ones give it back. */
@@ -188,9 +188,9 @@ void rpc_stream_abort(struct rpc_call *call, enum rpc_end reason, enum rpc_statu
     if (call->stream_closed)
         return;
     /* A message may have been cut by dropping the queue, a stream that is out of window asks for
-     * nothing, so its trailers would wait for ever, and a finished one has a status already. All are
-     * told by a reset, unless the connection is about to close: that says UNAVAILABLE, which is the
-     * truth, where a reset would say CANCELLED. */
+     * nothing, so its trailers would wait for ever, and a finished one has a status already. All
+     * are told by a reset, unless the connection is about to close: that says UNAVAILABLE, which is
+     * the truth, where a reset would say CANCELLED. */
     if ((call->finished || has_unsent) && reason == RPC_END_STOPPED)
         return;
     if (call->finished || has_unsent)

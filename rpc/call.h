@@ -2,16 +2,16 @@
 /*
  * rpc/call.h - one call as a handler sees it: send messages, finish, and hear of its end.
  *
- *     handler(call, request) ──▶ rpc_call_send()* ──▶ rpc_call_finish() ──▶ on_end(RPC_END_FINISHED)
+ *     handler(call, request) ──▶ rpc_call_send()* ──▶ rpc_call_finish() ──▶ on_end(FINISHED)
  *                                   ▲      │ queue full
  *                       on_writable └──────┘           at any time: on_end(some other reason)
  *
  * A handler that answers at once needs nothing else: rpc_call_reply() or rpc_call_finish_err().
  * A handler that answers later sets ops, keeps the pointer, and forgets it in on_end.
  *
- * Streams are pulled, not pushed: at most RPC_CALL_QUEUE_BYTES of messages wait inside a call, and a
- * sender that finds rpc_call_wants_more() false stops, keeps its place in its own log, and goes on
- * in on_writable. So a reader who is slow costs one queue, whatever the length of the stream:
+ * Streams are pulled, not pushed: at most RPC_CALL_QUEUE_BYTES of messages wait inside a call, and
+ * a sender that finds rpc_call_wants_more() false stops, keeps its place in its own log, and goes
+ * on in on_writable. So a reader who is slow costs one queue, whatever the length of the stream:
  *
  *     static void pump(struct watch *w)
  *     {
@@ -25,7 +25,7 @@
  *     been handed to the session, or with another reason when that could not happen any more.
  *   - on_end and on_writable never run inside a function of this header, and no function of this
  *     header touches the network: bytes leave once per turn of the loop.
- *   - Between rpc_call_finish and on_end every function here may still be called; sends are refused.
+ *   - Between rpc_call_finish and on_end every function here may be called; sends are refused.
  *
  * Threads: loop thread only.
  */
@@ -43,9 +43,9 @@ struct rpc_call;
 
 /*
  * Bytes of messages that may wait in one call. A message is taken whole when less than this is
- * waiting, so the queue's largest size is this plus one message. 128 KiB is eight DATA frames of the
- * default size: enough to keep a fast reader busy for a turn of the loop, small enough for thousands
- * of slow ones.
+ * waiting, so the queue's largest size is this plus one message. 128 KiB is eight DATA frames of
+ * the default size: enough to keep a fast reader busy for a turn of the loop, small enough for
+ * thousands of slow ones.
  */
 #define RPC_CALL_QUEUE_BYTES ((size_t)128 * 1024)
 
@@ -65,9 +65,9 @@ enum rpc_end {
 const char *rpc_end_name(enum rpc_end reason);
 
 struct rpc_call_ops {
-    /* May be NULL. There is room again after rpc_call_wants_more was false or a send was refused. */
+    /* May be NULL. There is room again, after rpc_call_wants_more was false or a send refused. */
     void (*on_writable)(struct rpc_call *call, void *arg);
-    /* May be NULL. The call is over; `call` is dead when this returns, `arg` is the owner's to free. */
+    /* May be NULL. The call is over: dead when this returns; `arg` is the owner's to free. */
     void (*on_end)(struct rpc_call *call, void *arg, enum rpc_end reason);
 };
 

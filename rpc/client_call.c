@@ -9,7 +9,7 @@
 #include "rpc/grpc_meta.h"
 #include "rpc/status.h"
 
-/* Largest response message when the request names no limit: far above any of ours, far below memory. */
+/* Largest response message when the request names no limit: far above ours, far below memory. */
 #define RESPONSE_BYTES ((size_t)64 << 20)
 
 /* A path is a header field: longer ones would only be refused by the server's header limit. */

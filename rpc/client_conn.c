@@ -144,6 +144,8 @@ static int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, void *
 {
     struct client_conn *conn = user_data;
     (void)h2;
+    if (frame->hd.type == NGHTTP2_SETTINGS)
+        conn->greeted = true;
     if (frame->hd.type != NGHTTP2_GOAWAY || conn->state != CLIENT_CONN_READY)
         return 0;
     conn->state = CLIENT_CONN_RETIRED;
@@ -214,13 +216,21 @@ static void lose(struct client_conn *conn, const char *why)
     client_conn_fail(conn, RPC_UNAVAILABLE, message);
 }
 
+/* Why a session ended that nobody closed. */
+static const char *session_error(const struct client_conn *conn)
+{
+    if (conn->state == CLIENT_CONN_RETIRED)
+        return "closed by the server";
+    return conn->greeted ? "the server broke HTTP/2"
+                         : "the answer is not HTTP/2: is it a latentd?";
+}
+
 static void on_data(void *arg, const uint8_t *data, size_t len)
 {
     struct client_conn *conn = arg;
     ssize_t n = nghttp2_session_mem_recv(conn->h2, data, len);
     if (n < 0)
-        lose(conn, n == NGHTTP2_ERR_NOMEM ? "out of memory"
-                                          : "the answer is not HTTP/2; is it a latentd?");
+        lose(conn, n == NGHTTP2_ERR_NOMEM ? "out of memory" : session_error(conn));
 }
 
 static void on_transport_end(void *arg, const struct ltd_err *why)
@@ -264,9 +274,9 @@ void client_conn_flush(struct client_conn *conn)
             return;
         }
     }
-    /* Nothing runs on it and nothing more can: the end of a retired connection. */
+    /* Nothing runs on it and nothing more can: a retired connection, or a session that gave up. */
     if (conn->h2 && !nghttp2_session_want_read(conn->h2) && !nghttp2_session_want_write(conn->h2))
-        lose(conn, "closed by the server");
+        lose(conn, session_error(conn));
 }
 
 /* ---- connect ---- */

@@ -55,6 +55,7 @@ struct client_conn {
 
     struct rpc_transport transport; /* from READY on */
     bool has_transport;
+    bool greeted;                 /* the server's SETTINGS have come: it speaks HTTP/2 */
     nghttp2_session *h2;
     latentd_call *calls; /* oldest first */
     latentd_call *calls_tail;
@@ -126,7 +127,7 @@ void client_call_destroy(latentd_call *call);
 /* Submit the request to its connection's session. */
 void client_call_submit(latentd_call *call);
 
-/* Record how the call ended, once, and queue it for delivery; its stream is reset if it still runs. */
+/* Record how the call ended, once, and queue it for delivery; a stream that still runs is reset. */
 void client_call_end(latentd_call *call, int status, bool from_server, const char *message);
 
 /* What the session reports. */

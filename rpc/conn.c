@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rpc/conn.c - see rpc/conn.h. In order: state and closing, what nghttp2 calls, input, output, time.
+ * rpc/conn.c - see rpc/conn.h. In order: state and closing, what nghttp2 calls, input, output,
+ * time.
  *
  * nghttp2 must not be asked to send, to terminate or to be deleted from inside its own callbacks;
  * they only note what shall happen (rpc_conn_fail, rpc_conn_defer), and on_data() acts when
@@ -377,7 +378,7 @@ nghttp2_option *rpc_conn_options_create(void)
     if (nghttp2_option_new(&o) != 0)
         return NULL;
     nghttp2_option_set_no_auto_window_update(o, 1);
-    /* Our own bucket (rpc/h2_scan.h) fills at 200 resets and 20/s; the library's is the net below. */
+    /* Our own bucket (rpc/h2_scan.h) fills at 200 resets and 20/s; this is the net below it. */
     nghttp2_option_set_stream_reset_rate_limit(o, 400, 40);
     return o;
 }

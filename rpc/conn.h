@@ -59,7 +59,7 @@ struct rpc_shared {
     struct rpc_server_stats stats;
     bool draining;    /* new calls are refused */
     bool starved;     /* a call was told "full" because of max_total_bytes */
-    int n_in_callback; /* > 0 while a handler or call callback runs; the server may not be destroyed */
+    int n_in_callback; /* > 0 while a handler or call callback runs: no destroy then */
     struct rpc_conn *flush_first; /* connections that want a flush, newest first */
     void (*on_flush_wanted)(struct rpc_shared *shared); /* the list was empty until now */
     void (*on_conn_closed)(struct rpc_shared *shared, struct rpc_conn *conn); /* unlink it */

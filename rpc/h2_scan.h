@@ -2,9 +2,9 @@
 /*
  * rpc/h2_scan.h - count the HTTP/2 frames a client sends, and notice when they bring nothing.
  *
- * nghttp2 shows us frames it knows, after it has worked on them, and limits only some of the floods.
- * So a scanner reads the 9-octet frame heads out of the byte stream in front of it, and a leaky
- * bucket collects points for frames that move no call forward:
+ * nghttp2 shows us frames it knows, after it has worked on them, and limits only some of the
+ * floods. So a scanner reads the 9-octet frame heads out of the byte stream in front of it, and a
+ * leaky bucket collects points for frames that move no call forward:
  *
  *     │ preface, 24 octets │ head │ payload … │ head │ payload … │ …
  *                             └─ length(3) type(1) flags(1) stream(4)
@@ -27,7 +27,7 @@
 #define RPC_SCAN_BURST      1000
 #define RPC_SCAN_PER_SECOND 100
 
-#define RPC_SCAN_FRAME_POINTS   1  /* PING, SETTINGS, PRIORITY, WINDOW_UPDATE, unknown, empty DATA */
+#define RPC_SCAN_FRAME_POINTS   1  /* PING, SETTINGS, WINDOW_UPDATE, unknown, empty DATA, … */
 #define RPC_SCAN_RESET_POINTS   5  /* RST_STREAM: it threw away what a HEADERS frame made us do */
 #define RPC_SCAN_INVALID_POINTS 10 /* a frame that the session refused */
 #define RPC_SCAN_DATA_CREDIT    4  /* paid back per DATA frame sent, or received with contents */

@@ -121,7 +121,8 @@ static int open_unix(struct rpc_listener *l, const struct rpc_address *where, co
 {
     if (lock_path(l, where, address, err) != 0 || clear_path(where, address, err) != 0)
         return -1;
-    l->fd = bind_and_listen((const struct sockaddr *)&where->path, sizeof where->path, address, err);
+    const struct sockaddr *path = (const struct sockaddr *)&where->path;
+    l->fd = bind_and_listen(path, sizeof where->path, address, err);
     if (l->fd < 0)
         return -1;
     memcpy(l->path, where->path.sun_path, sizeof l->path);

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rpc/server.c - see rpc/server.h: listeners, the list of connections, the flush of a turn, the end.
+ * rpc/server.c - see rpc/server.h: listeners, the list of connections, the flush of a turn, the
+ * end.
  *
  * One turn of the loop:
  *
  *     timers, asyncs, sockets ──▶ sessions ──▶ handlers ──▶ rpc_conn_want_flush
  *     check handle ──▶ flush every connection that wants it, once
  *
- * An idle handle runs only while a flush is wanted, so that a wish that came up after the check phase
- * does not wait for the next packet.
+ * An idle handle runs only while a flush is wanted, so that a wish that came up after the check
+ * phase does not wait for the next packet.
  *
- * Memory: the server lives until every handle of its own and of its connections is closed; n_handles
- * counts the server's own, the connection list the others.
+ * Memory: the server lives until every handle of its own and of its connections is closed;
+ * n_handles counts the server's own, the connection list the others.
  */
 #include "rpc/server.h"
 
@@ -334,8 +335,8 @@ void rpc_server_drain(struct rpc_server *server, uint32_t grace_ms, rpc_server_d
         for (struct rpc_conn *conn = server->conns; conn; conn = conn->next)
             rpc_conn_drain(conn);
     }
-    /* Without a connection there is nothing to wait for; the timer still calls `done`, from the loop,
-     * because a caller that drains may not expect it before this returns. */
+    /* Without a connection there is nothing to wait for; the timer still calls `done`, from the
+     * loop, because a caller that drains may not expect it before this returns. */
     if (!server->conns)
         due = ltd_now_ns();
     if (due < server->grace_due_ns) {

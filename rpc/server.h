@@ -5,9 +5,9 @@
  *     create ──▶ listen (once per address) ──▶ … calls … ──▶ drain ──▶ done ──▶ destroy
  *                                                   └──────────────────────────▶ destroy
  *
- * Everything runs on the loop's thread; nothing here blocks, and nothing waits without a bound. Each
- * limit has a default that suits a daemon on a cluster's management network, and says what happens
- * when it is met.
+ * Everything runs on the loop's thread; nothing here blocks, and nothing waits without a bound.
+ * Each limit has a default that suits a daemon on a cluster's management network, and says what
+ * happens when it is met.
  *
  * Wire behaviour (HTTP/2 settings, statuses, timers): docs/wire.md.
  */
@@ -104,8 +104,8 @@ void rpc_server_drain(struct rpc_server *server, uint32_t grace_ms, rpc_server_d
  * rpc_server_destroy - end everything now; the pointer is dead on return. NULL is fine.
  *
  * Calls get on_end(RPC_END_STOPPED) before this returns. Memory goes when libuv has closed the
- * handles: the caller runs the loop for at least one more turn before uv_loop_close. Not from inside
- * a handler, on_writable or on_end (drain with a grace time of 0 is).
+ * handles: the caller runs the loop for at least one more turn before uv_loop_close. Not from
+ * inside a handler, on_writable or on_end (drain with a grace time of 0 is).
  */
 void rpc_server_destroy(struct rpc_server *server);
 

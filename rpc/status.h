@@ -2,9 +2,9 @@
 /*
  * rpc/status.h - the seventeen status numbers of gRPC, and what other codes become on the wire.
  *
- * The map between `enum ltd_code` and these numbers stands in base/err.c, because the exit status of
- * the command line comes from the same row; this file adds the numbers themselves, their names, and
- * the two foreign number spaces that a client meets: HTTP status and HTTP/2 error codes.
+ * The map between `enum ltd_code` and these numbers stands in base/err.c, because the exit status
+ * of the command line comes from the same row; this file adds the numbers themselves, their names,
+ * and the two foreign number spaces that a client meets: HTTP status and HTTP/2 error codes.
  *
  * Pure: no I/O, no allocation. Any thread.
  * Source: gRPC's public statuscodes, http-grpc-status-mapping and PROTOCOL-HTTP2 documents.

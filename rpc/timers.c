@@ -69,7 +69,7 @@ static void unlink_timer(struct rpc_timers *timers, struct rpc_timer *timer)
 
 static void on_uv_timer(uv_timer_t *uv);
 
-/* Have `uv` fire at the root's time, or earlier if it already would: firing early costs one look. */
+/* Have `uv` fire at the root's time, or earlier if it would anyway: firing early costs a look. */
 static void schedule(struct rpc_timers *timers, uint64_t now_ns)
 {
     if (!timers->root || timers->root->due_ns >= timers->uv_due_ns)

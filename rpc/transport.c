@@ -64,7 +64,8 @@ static void write_more(struct rpc_transport *t)
 
 /*
  * libuv has stopped the handle because the socket is in error. What the peer sent before it failed,
- * the reason for its going away perhaps, may still be there; reading it also tells the error's name.
+ * the reason for its going away perhaps, may still be there; reading it also tells the error's
+ * name.
  */
 static void on_poll_error(struct rpc_transport *t)
 {

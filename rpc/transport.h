@@ -3,10 +3,10 @@
  * rpc/transport.h - a connected stream socket on a libuv loop: bytes in, bytes out, nothing else.
  *
  * TCP and Unix sockets behave alike here, for the server and for the client. Sockets are polled
- * (uv_poll_t) and read and written by the system calls themselves, because that gives what uv_stream
- * does not: MSG_NOSIGNAL on every write, so no user of the client library meets SIGPIPE; one buffer
- * for what the kernel did not take instead of a request per write; and one read buffer for all
- * connections of a loop (an idle connection then costs 14 KiB instead of 48).
+ * (uv_poll_t) and read and written by the system calls themselves, because that gives what
+ * uv_stream does not: MSG_NOSIGNAL on every write, so no user of the client library meets SIGPIPE;
+ * one buffer for what the kernel did not take instead of a request per write; and one read buffer
+ * for all connections of a loop (an idle connection then costs 14 KiB instead of 48).
  *
  *     put()* ──▶ [ out ] ──flush()──▶ kernel        rest stays in `out`, goes when writable,
  *                                                   then on_room

@@ -164,7 +164,9 @@ static void do_fail(struct rpc_call *call, const uint8_t *request, size_t len, v
     (void)arg;
     parse(request, len, n);
     const uint8_t *space = memchr(request, ' ', len);
-    char *text = space ? strndup((const char *)space + 1, len - (size_t)(space + 1 - request)) : NULL;
+    char *text = NULL;
+    if (space)
+        text = strndup((const char *)space + 1, len - (size_t)(space + 1 - request));
     rpc_call_finish_status(call, (enum rpc_status)n[0], text);
     free(text);
 }

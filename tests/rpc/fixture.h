@@ -2,8 +2,8 @@
 /*
  * tests/rpc/fixture.h - an echo server in a thread of its own, and helpers every rpc test uses.
  *
- * The client blocks, so the server needs its own thread and loop. fixture_stop drains with no grace,
- * joins, and checks that the loop closed without a handle left.
+ * The client blocks, so the server needs its own thread and loop. fixture_stop drains with no
+ * grace, joins, and checks that the loop closed without a handle left.
  */
 #ifndef LATENTD_TESTS_RPC_FIXTURE_H
 #define LATENTD_TESTS_RPC_FIXTURE_H

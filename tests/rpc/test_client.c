@@ -100,19 +100,27 @@ struct script {
     int n_connections; /* to be served one after the other */
 };
 
-/* Until the request's HEADERS have come. */
-static void read_request(struct raw *raw)
+/*
+ * Until the request's HEADERS have come. An answer before that would meet an idle connection, and a
+ * client that finds its idle connection gone makes a new one.
+ */
+static void await_request(struct raw *raw)
 {
     uint8_t preface[NGHTTP2_CLIENT_MAGIC_LEN];
     struct raw_frame *frame = malloc(sizeof *frame);
     if (recv(raw->fd, preface, sizeof preface, MSG_WAITALL) == (ssize_t)sizeof preface) {
-        raw_send_frame(raw, NGHTTP2_SETTINGS, 0, 0, NULL, 0);
         do
             if (!raw_recv_frame(raw, frame))
                 break;
         while (frame->type != NGHTTP2_HEADERS);
     }
     free(frame);
+}
+
+static void read_request(struct raw *raw)
+{
+    raw_send_frame(raw, NGHTTP2_SETTINGS, 0, 0, NULL, 0);
+    await_request(raw);
 }
 
 static void *serve(void *arg)
@@ -195,11 +203,12 @@ static void send_trailers(struct raw *raw, const char *status)
 
 static void play_close(struct raw *raw)
 {
-    (void)raw;
+    await_request(raw);
 }
 
 static void play_http1(struct raw *raw)
 {
+    await_request(raw);
     raw_send(raw, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", 47);
 }
 
@@ -285,7 +294,7 @@ static void strange_answers_become_statuses_with_reasons(void **state)
         const char *says;
     } rows[] = {
         {play_close, LATENTD_UNAVAILABLE, 0, "closed by the server"},
-        {play_http1, LATENTD_UNAVAILABLE, 0, "lost"},
+        {play_http1, LATENTD_UNAVAILABLE, 0, "not HTTP/2"},
         {play_503, LATENTD_UNAVAILABLE, 1, "HTTP status 503"},
         {play_html, LATENTD_UNKNOWN, 1, "not a gRPC answer"},
         {play_no_status, LATENTD_UNKNOWN, 0, "without a grpc-status"},

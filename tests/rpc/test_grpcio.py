@@ -22,7 +22,8 @@ except ImportError:
     print("1..0 # SKIP python3-grpcio is not installed")
     sys.exit(77)
 
-OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
+OPTIONS = [("grpc.max_receive_message_length", 64 << 20),
+           ("grpc.max_send_message_length", 64 << 20)]
 TESTS = []
 
 
@@ -78,7 +79,8 @@ def unary_brings_back_what_was_sent(p):
 @test
 def too_large_is_resource_exhausted(p):
     expect_code(lambda: p.unary("Small", b"x" * 1025), grpc.StatusCode.RESOURCE_EXHAUSTED)
-    expect_code(lambda: p.unary("Unary", b"x" * ((8 << 20) + 1)), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    expect_code(lambda: p.unary("Unary", b"x" * ((8 << 20) + 1)),
+                grpc.StatusCode.RESOURCE_EXHAUSTED)
     expect(p.unary("Small", b"x" * 1024), b"x" * 1024, "the limit itself")
 
 

@@ -312,7 +312,8 @@ static void a_size_is_judged_from_the_prefix_alone(void **state)
 
 static void a_timeout_that_cannot_be_read_is_internal(void **state)
 {
-    static const char *const bad[] = {"", "5", "S", "123456789S", "1x", "-1S", "1 S", " 1S", "1.5S"};
+    static const char *const bad[] = {"",    "5",   "S",   "123456789S", "1x",
+                                      "-1S", "1 S", " 1S", "1.5S"};
     struct raw raw;
     struct raw_answer a;
     uint32_t stream = 1;
