@@ -252,7 +252,9 @@ void cli_answer_fields(const struct cli_answer *answer, const struct ltd_err *fa
     cli_json_u64(j, "prompt_tokens", answer->prompt_tokens);
     cli_json_u64(j, "output_tokens", answer->n_tokens);
     cli_json_u64(j, "total_steps",
-                 answer->finished ? answer->finished->total_steps : job ? job->total_steps : 0);
+                 answer->finished ? answer->finished->total_steps
+                 : job            ? job->total_steps
+                                  : 0);
 }
 
 static int verdict_of_error(const Latentd__V1__Error *error, struct ltd_err *err)

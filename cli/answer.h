@@ -2,8 +2,9 @@
 /*
  * cli/answer.h - what a job has answered so far, put together from its events or from its record.
  *
- * The messages themselves are kept: an answer is a list of `Tokens` chunks in order, plus the latest
- * word on the job and on its end. Printing walks the chunks, so a long answer is stored once.
+ * The messages themselves are kept: an answer is a list of `Tokens` chunks in order, plus the
+ * latest word on the job and on its end. Printing walks the chunks, so a long answer is stored
+ * once.
  *
  *     events of Generate, Watch ──▶ cli_answer_take_event ─┐
  *     the Job of Get ─────────────▶ cli_answer_take_job ───┴──▶ cli_answer_fields, cli_answer_text
@@ -30,8 +31,8 @@ struct cli_answer {
     const Latentd__V1__Finished *finished; /* or NULL */
     uint64_t last_seq;                     /* of the log; 0 = nothing yet */
     uint32_t prompt_tokens;
-    uint64_t n_tokens;    /* over all chunks */
-    uint64_t n_steps;     /* over all tokens of all chunks */
+    uint64_t n_tokens;     /* over all chunks */
+    uint64_t n_steps;      /* over all tokens of all chunks */
     uint64_t n_text_bytes; /* over all chunks and the tail */
 };
 
@@ -39,15 +40,14 @@ struct cli_answer {
 void cli_answer_fini(struct cli_answer *answer);
 
 /*
- * cli_answer_take_event - the next event; it is owned by the answer from now on, after a failure too.
+ * cli_answer_take_event - the next event; the answer owns it from now on, after a failure too.
  * Errors: LTD_E_EXHAUSTED.
  */
 int cli_answer_take_event(struct cli_answer *answer, Latentd__V1__JobEvent *take_event,
                           struct ltd_err *err);
 
 /* cli_answer_take_job - the job with its output; the same ownership and errors. */
-int cli_answer_take_job(struct cli_answer *answer, Latentd__V1__Job *take_job,
-                        struct ltd_err *err);
+int cli_answer_take_job(struct cli_answer *answer, Latentd__V1__Job *take_job, struct ltd_err *err);
 
 /* Why it ended; UNSPECIFIED while it has not. */
 Latentd__V1__FinishReason cli_answer_finish(const struct cli_answer *answer);

@@ -75,9 +75,8 @@ const struct cli_verb cli_detokenize = {
     .name = "detokenize",
     .synopsis = "[OPTION]... ID...",
     .summary = "show token ids as text",
-    .details =
-        "Ids are words or parted by commas, as you like: \"1 2 3\", \"1,2,3\".\n\n"
-        "With --json one object: tokens, text. --timeout is 30 s by default.",
+    .details = "Ids are words or parted by commas, as you like: \"1 2 3\", \"1,2,3\".\n\n"
+               "With --json one object: tokens, text. --timeout is 30 s by default.",
     .groups = {{rows, sizeof rows / sizeof rows[0], 0}, CLI_COMMON_GROUP},
     .args_bytes = sizeof(struct detokenize_args),
     .min_words = 1,

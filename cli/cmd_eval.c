@@ -57,8 +57,8 @@ static int check(const struct eval_args *args, struct ltd_err *err)
         return ltd_fail(err, LTD_E_INVALID, "no depths: expected --depths N,N,...");
     if (args->concurrency.set && args->concurrency.value == 0)
         return ltd_fail(err, LTD_E_INVALID, "--concurrency: 0, expected at least 1");
-    if (!has_adaptive && (args->depth.min_steps.set || args->depth.max_steps.set ||
-                          args->depth.threshold.set))
+    if (!has_adaptive &&
+        (args->depth.min_steps.set || args->depth.max_steps.set || args->depth.threshold.set))
         return ltd_fail(err, LTD_E_INVALID,
                         "--min-steps, --max-steps and --threshold go with \"adaptive\" in "
                         "--depths");
@@ -128,7 +128,8 @@ const struct cli_verb cli_eval = {
         "Nothing in the output depends on the clock or on --concurrency.\n\n"
         "The table has a row per difficulty, a column per depth, and percent of right answers in "
         "its cells; an adaptive depth also has the mean steps per token. Families come below.\n\n"
-        "With --json one object: file, model, hash, tier, questions, seed, max_tokens, temperature, "
+        "With --json one object: file, model, hash, tier, questions, seed, max_tokens, "
+        "temperature, "
         "depths, cells, families, totals. Cells have difficulty or family, depth, n, correct, "
         "accuracy_percent, tokens, mean_steps. There is no time limit unless --timeout sets one.",
     /* Without the first row of the depth group, --depth: --depths takes its place. */

@@ -56,8 +56,8 @@ static int run(const struct cli_words *words, const void *verb_args, struct ltd_
             cli_link_ask(&link, "/grpc.health.v1.Health/Check", &request.base,
                          &grpc__health__v1__health_check_response__descriptor, err);
         rc = answer ? print_status(service, status_name(answer->status), common->json, err) : -1;
-        if (rc == 0 && answer->status !=
-                           GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING)
+        if (rc == 0 &&
+            answer->status != GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING)
             rc = 1;
         cli_link_free(answer);
     }

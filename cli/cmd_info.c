@@ -118,6 +118,17 @@ static void add_bytes(struct cli_table *table, const char *head, ProtobufCBinary
     cli_table_cell(table, "%.*s", (int)text.len, (const char *)text.data);
 }
 
+/* A number as people say it: 3.510 G, 12.000 M, 98304. */
+static void add_count(struct cli_table *table, uint64_t n)
+{
+    if (n >= 1000000000)
+        cli_table_cell(table, "%.3f G", (double)n / 1e9);
+    else if (n >= 1000000)
+        cli_table_cell(table, "%.3f M", (double)n / 1e6);
+    else
+        cli_table_cell(table, "%" PRIu64, n);
+}
+
 static int print_model(const Latentd__V1__Model *m, struct ltd_err *err)
 {
     struct cli_table t;
@@ -125,11 +136,11 @@ static int print_model(const Latentd__V1__Model *m, struct ltd_err *err)
     add_bytes(&t, "model", m->name);
     add_bytes(&t, "hash", m->hash);
     cli_table_cell(&t, "parameters");
-    cli_table_cell(&t, "%.3f G", (double)m->parameters / 1e9);
+    add_count(&t, m->parameters);
     cli_table_cell(&t, "shape");
-    cli_table_cell(&t, "embd %" PRIu32 ", heads %" PRIu32 ", intermediate %" PRIu32
-                       ", vocabulary %" PRIu32, m->n_embd, m->n_heads, m->intermediate_size,
-                   m->vocab_size);
+    cli_table_cell(
+        &t, "embd %" PRIu32 ", heads %" PRIu32 ", intermediate %" PRIu32 ", vocabulary %" PRIu32,
+        m->n_embd, m->n_heads, m->intermediate_size, m->vocab_size);
     cli_table_cell(&t, "layers");
     cli_table_cell(&t, "prelude %" PRIu32 ", recurrent block %" PRIu32 ", coda %" PRIu32,
                    m->n_layers_in_prelude, m->n_layers_in_recurrent_block, m->n_layers_in_coda);

@@ -2,8 +2,8 @@
 /*
  * cli/cmd_result.c - the answer of a job, whole.
  *
- * --wait follows the job first, by the same path as watch, and then asks for the record as well: the
- * record is what the daemon keeps, so it is what is printed.
+ * --wait follows the job first, by the same path as watch, and then asks for the record as well:
+ * the record is what the daemon keeps, so it is what is printed.
  */
 #include "cli/verb.h"
 
@@ -65,8 +65,7 @@ static bool is_ids_only(struct cli_link *link, const struct cli_answer *answer)
     return !has_words;
 }
 
-static int print_plain(struct cli_link *link, const struct cli_answer *answer,
-                       struct ltd_err *err)
+static int print_plain(struct cli_link *link, const struct cli_answer *answer, struct ltd_err *err)
 {
     if (is_ids_only(link, answer)) {
         const Latentd__V1__Tokens *tokens = answer->chunks[0];

@@ -24,12 +24,11 @@ struct score_args {
 
 static const struct cli_option rows[] = {
     {"context", CLI_TEXT, offsetof(struct score_args, context), "TEXT", "what comes before"},
-    {"continuation", CLI_TEXT, offsetof(struct score_args, continuation), "TEXT",
-     "what is scored"},
+    {"continuation", CLI_TEXT, offsetof(struct score_args, continuation), "TEXT", "what is scored"},
     {"context-tokens", CLI_IDS, offsetof(struct score_args, context_tokens), "ID,ID,...",
      "--context as token ids"},
-    {"continuation-tokens", CLI_IDS, offsetof(struct score_args, continuation_tokens),
-     "ID,ID,...", "--continuation as token ids"},
+    {"continuation-tokens", CLI_IDS, offsetof(struct score_args, continuation_tokens), "ID,ID,...",
+     "--continuation as token ids"},
 };
 
 /* A prompt from a text or from ids; NULL when neither is there. */
@@ -100,29 +99,45 @@ static int ask(const struct score_args *args, const Latentd__V1__ScoreRequest *r
         Latentd__V1__ScoreResponse *answer =
             cli_link_ask(&link, "/latentd.v1.Inference/Score", &request->base,
                          &latentd__v1__score_response__descriptor, err);
-        rc = !answer             ? -1
-             : args->common.json ? print_json(answer, err)
-                                 : print_table(answer, err);
+        rc = !answer ? -1 : args->common.json ? print_json(answer, err) : print_table(answer, err);
         cli_link_free(answer);
     }
     cli_link_close(&link);
     return rc;
 }
 
+/* Both parts as words instead of flags: the short way to type it. */
+static int take_words(const struct cli_words *words, struct score_args *args, struct ltd_err *err)
+{
+    if (words->n == 0)
+        return 0;
+    if (words->n != 2)
+        return ltd_fail(err, LTD_E_INVALID, "one word, expected CONTEXT and CONTINUATION");
+    if (args->context || args->continuation || args->context_tokens.set ||
+        args->continuation_tokens.set)
+        return ltd_fail(err, LTD_E_INVALID,
+                        "CONTEXT and CONTINUATION as words and as flags: give one of them");
+    args->context = words->items[0];
+    args->continuation = words->items[1];
+    return 0;
+}
+
 static int run(const struct cli_words *words, const void *verb_args, struct ltd_err *err)
 {
-    (void)words;
-    const struct score_args *args = verb_args;
+    struct score_args with_words = *(const struct score_args *)verb_args;
+    const struct score_args *args = &with_words;
     bool failed;
     struct cli_depth_message depth;
     struct cli_prompt_message context, continuation;
     Latentd__V1__ScoreRequest request = LATENTD__V1__SCORE_REQUEST__INIT;
+    if (take_words(words, &with_words, err) != 0)
+        return -1;
     if ((args->context && args->context_tokens.set) ||
         (args->continuation && args->continuation_tokens.set))
-        return ltd_fail(err, LTD_E_INVALID, "text and token ids of the same part: give one of them");
+        return ltd_fail(err, LTD_E_INVALID,
+                        "text and token ids of the same part: give one of them");
     request.context = prompt_of(args->context, &args->context_tokens, &context);
-    request.continuation =
-        prompt_of(args->continuation, &args->continuation_tokens, &continuation);
+    request.continuation = prompt_of(args->continuation, &args->continuation_tokens, &continuation);
     if (!request.continuation)
         return ltd_fail(err, LTD_E_INVALID,
                         "nothing to score: expected --continuation or --continuation-tokens");
@@ -142,7 +157,7 @@ static int run(const struct cli_words *words, const void *verb_args, struct ltd_
 
 const struct cli_verb cli_score = {
     .name = "score",
-    .synopsis = "[OPTION]... [--context TEXT] --continuation TEXT",
+    .synopsis = "[OPTION]... (CONTEXT CONTINUATION | [--context TEXT] --continuation TEXT)",
     .summary = "log-probabilities of a text behind another one",
     .details =
         "Prints each scored token with its natural log-probability, the steps spent on it, and "
@@ -155,6 +170,6 @@ const struct cli_verb cli_score = {
                CLI_COMMON_GROUP},
     .args_bytes = sizeof(struct score_args),
     .min_words = 0,
-    .max_words = 0,
+    .max_words = 2,
     .run = run,
 };

@@ -55,7 +55,8 @@ const struct cli_verb cli_submit = {
     .summary = "start a job that goes on without you and print its name",
     .details =
         "The name (jobs/...) is printed when the job is on the daemon's disk: from then on it "
-        "survives restarts. \"latentctl watch\" shows it thinking, \"latentctl result\" fetches the "
+        "survives restarts. \"latentctl watch\" shows it thinking, \"latentctl result\" fetches "
+        "the "
         "answer.\n\n"
         "PROMPT is one word, so quote it; \"-\" reads standard input, byte for byte. The flags are "
         "those of think.\n\n"

@@ -7,7 +7,6 @@
  */
 #include "cli/verb.h"
 
-
 #include "cli/link.h"
 #include "cli/show.h"
 #include "cli/spec.h"
@@ -39,7 +38,7 @@ static int judge(struct cli_show *show, int rc, struct ltd_err *err)
     return cli_answer_verdict(&show->answer, err);
 }
 
-/* Print what is left to print. A failure to print replaces success, never a reason that was there. */
+/* Print what is left. A failure to print replaces success, never a reason that was there. */
 static int finish(struct cli_show *show, int rc, struct ltd_err *err)
 {
     struct ltd_err print_err = {.code = LTD_OK};
@@ -107,7 +106,8 @@ const struct cli_verb cli_think = {
         "PROMPT is one word, so quote it; \"-\" reads standard input, byte for byte.\n\n"
         "With --json nothing is printed until the end, and then one object: job, tokens, text, "
         "steps, exits, logprobs, criterion_values, finish, error, seed, tier, prompt_tokens, "
-        "output_tokens, total_steps. It is printed for a job that failed or was interrupted too.\n\n"
+        "output_tokens, total_steps. It is printed for a job that failed or was interrupted "
+        "too.\n\n"
         "Ctrl-C cancels the job, prints what came and exits with 130. There is no time limit "
         "unless --timeout sets one.",
     .groups = {{cli_prompt_rows, CLI_N_PROMPT_ROWS, offsetof(struct think_args, prompt)},

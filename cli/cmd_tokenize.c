@@ -104,9 +104,7 @@ static int ask(const struct tokenize_args *args, ProtobufCBinaryData text, struc
         Latentd__V1__TokenizeResponse *answer =
             cli_link_ask(&link, "/latentd.v1.Inference/Tokenize", &request.base,
                          &latentd__v1__tokenize_response__descriptor, err);
-        rc = !answer             ? -1
-             : args->common.json ? print_json(answer, err)
-                                 : print_table(answer, err);
+        rc = !answer ? -1 : args->common.json ? print_json(answer, err) : print_table(answer, err);
         cli_link_free(answer);
     }
     cli_link_close(&link);
@@ -133,7 +131,8 @@ const struct cli_verb cli_tokenize = {
     .summary = "show a text as token ids",
     .details =
         "One line per token: its id, and the bytes it stands for in quotes, where \\xHH is a byte "
-        "that is no text by itself. TEXT is one word; \"-\" reads standard input, byte for byte.\n\n"
+        "that is no text by itself. TEXT is one word; \"-\" reads standard input, byte for "
+        "byte.\n\n"
         "With --json one object: tokens, pieces (bytes that are no text are U+FFFD) and pieces_hex "
         "(exact). --timeout is 30 s by default.",
     .groups = {{rows, sizeof rows / sizeof rows[0], 0}, CLI_COMMON_GROUP},

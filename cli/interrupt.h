@@ -2,10 +2,10 @@
 /*
  * cli/interrupt.h - Ctrl-C, asked politely once.
  *
- * The first SIGINT or SIGTERM while a connection is open cancels the calls on it, so that the server
- * hears of it and what came is still printed; the program then exits with 128 + the signal. A second
- * one, or one while there is no connection, ends the program at once as if nobody had caught it.
- * SIGPIPE is ignored: a reader that goes away is an error of the write (cli/out.h).
+ * The first SIGINT or SIGTERM while a connection is open cancels the calls on it, so that the
+ * server hears of it and what came is still printed; the program then exits with 128 + the signal.
+ * A second one, or one while there is no connection, ends the program at once as if nobody had
+ * caught it. SIGPIPE is ignored: a reader that goes away is an error of the write (cli/out.h).
  *
  * Threads: main thread; the handler touches one atomic pointer and one flag.
  */

@@ -16,8 +16,8 @@ static int print_json(const Latentd__V1__Job *job, struct ltd_err *err)
     return cli_json_print(&j, err);
 }
 
-int cli_job_ask(struct cli_link *link, const char *path, const ProtobufCMessage *request,
-                bool json, bool with_state, struct ltd_err *err)
+int cli_job_ask(struct cli_link *link, const char *path, const ProtobufCMessage *request, bool json,
+                bool with_state, struct ltd_err *err)
 {
     Latentd__V1__Job *job = cli_link_ask(link, path, request, &latentd__v1__job__descriptor, err);
     if (!job)

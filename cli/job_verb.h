@@ -17,7 +17,7 @@
  * with_state  print the state behind the name
  * Errors:  the call's; those of writing to standard output.
  */
-int cli_job_ask(struct cli_link *link, const char *path, const ProtobufCMessage *request,
-                bool json, bool with_state, struct ltd_err *err);
+int cli_job_ask(struct cli_link *link, const char *path, const ProtobufCMessage *request, bool json,
+                bool with_state, struct ltd_err *err);
 
 #endif

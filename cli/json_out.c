@@ -104,7 +104,7 @@ void cli_json_i64(struct cli_json *j, const char *key, int64_t v)
 /* The longest real is "-1.7976931348623157e+308", 24 bytes. */
 #define REAL_BYTES 40
 
-/* Whole numbers below this are written out: "100.0" instead of "1e+02". A float holds them exactly. */
+/* Whole numbers below this, which a float holds exactly, are written out: "100.0", not "1e+02". */
 #define WHOLE_LIMIT 1e7
 
 /*

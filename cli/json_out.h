@@ -2,11 +2,11 @@
 /*
  * cli/json_out.h - write one JSON value, exactly.
  *
- * The parser of this project is jansson (base/json.h); the writer is not, for two reasons: jansson's
- * integers end at 2^63 - 1 while seeds go to 2^64 - 1, and it prints all reals of a document with
- * one precision while a contract has floats beside doubles. Here a float is printed with the fewest
- * digits (at most 9) that give the same float back, a double likewise (at most 17), so bits survive
- * the way through text. What JSON cannot say (NaN, infinity) is null.
+ * The parser of this project is jansson (base/json.h); the writer is not, for two reasons:
+ * jansson's integers end at 2^63 - 1 while seeds go to 2^64 - 1, and it prints all reals of a
+ * document with one precision while a contract has floats beside doubles. Here a float is printed
+ * with the fewest digits (at most 9) that give the same float back, a double likewise (at most 17),
+ * so bits survive the way through text. What JSON cannot say (NaN, infinity) is null.
  *
  * Text may be any bytes: those that are no UTF-8 become U+FFFD each, so the output always parses.
  *

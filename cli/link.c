@@ -131,8 +131,8 @@ void *cli_link_ask(struct cli_link *link, const char *path, const ProtobufCMessa
     latentd_error status;
     if (cli_link_pack(request, &packed, err) != 0)
         goto out;
-    latentd_request call = {.path = path, .data = packed.data, .len = packed.len,
-                            .timeout_ms = cli_link_left_ms(link)};
+    latentd_request call = {
+        .path = path, .data = packed.data, .len = packed.len, .timeout_ms = cli_link_left_ms(link)};
     if (latentd_client_unary(link->client, &call, &response, &status) != 0) {
         cli_link_fail(&status, err);
         goto out;
@@ -152,7 +152,9 @@ int cli_link_stream(struct cli_link *link, const char *path, const ProtobufCMess
     latentd_error status;
     int rc = cli_link_pack(request, &packed, err);
     if (rc == 0) {
-        latentd_request call = {.path = path, .data = packed.data, .len = packed.len,
+        latentd_request call = {.path = path,
+                                .data = packed.data,
+                                .len = packed.len,
                                 .timeout_ms = cli_link_left_ms(link)};
         rc = latentd_client_stream(link->client, &call, on_message, arg, &status);
         if (rc != 0)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/link.h - one connection to a daemon, in messages instead of bytes, and in base/err.h's errors.
+ * cli/link.h - one connection to a daemon, in messages and errors instead of bytes and statuses.
  *
- * A link owns the client, the time limit of the whole command, and nothing else. Every call gets the
- * time that is left, so --timeout holds across several calls, retries included.
+ * A link owns the client, the time limit of the whole command, and nothing else. Every call gets
+ * the time that is left, so --timeout holds across several calls, retries included.
  *
  * Threads: main thread.
  */
@@ -20,7 +20,7 @@
 #include "cli/verb.h"
 #include "rpc/client.h"
 
-/* Defaults of --timeout: a short question to a daemon, and a call that lasts as long as it lasts. */
+/* Defaults of --timeout: a short question, and a call that lasts as long as it lasts. */
 #define CLI_TIMEOUT_ASK_MS  30000
 #define CLI_TIMEOUT_NONE_MS 0
 

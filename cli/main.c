@@ -93,6 +93,14 @@ static int run_verb(const struct cli_verb *verb, int argc, const char *const *ar
     return status;
 }
 
+/* A mistake before there is a verb: three lines, because the list of verbs would hide the first. */
+static int usage_of_all(const struct ltd_err *err)
+{
+    usage_error(NULL, err);
+    fputs("usage: latentctl VERB [OPTION]...\ntry \"latentctl help\"\n", stderr);
+    return EXIT_USAGE;
+}
+
 static int no_verb(const char *name)
 {
     struct ltd_err err;
@@ -101,9 +109,7 @@ static int no_verb(const char *name)
         ltd_fail(&err, LTD_E_INVALID, "no verb \"%s\", did you mean %s?", name, nearest->name);
     else
         ltd_fail(&err, LTD_E_INVALID, "no verb \"%s\"", name);
-    usage_error(NULL, &err);
-    cli_help_overview(stderr);
-    return EXIT_USAGE;
+    return usage_of_all(&err);
 }
 
 /* "latentctl help [VERB | --man]". */
@@ -148,9 +154,7 @@ static int run_command(int argc, const char *const *argv)
     if (n_leading < 0 || n_leading >= argc) {
         if (n_leading >= 0)
             ltd_fail(&err, LTD_E_INVALID, "no verb");
-        usage_error(NULL, &err);
-        cli_help_overview(stderr);
-        return EXIT_USAGE;
+        return usage_of_all(&err);
     }
     const struct cli_verb *verb = cli_verb_find(argv[n_leading]);
     if (!verb)

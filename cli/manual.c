@@ -27,7 +27,7 @@ const struct cli_exit_status cli_exit_statuses[] = {
     {0, NULL},
 };
 
-/* Text of ours in roff: '-' would be a hyphen, '\\' an escape, '.' and '\'' a request at line start. */
+/* Text of ours in roff: '-' would be a hyphen, '\\' an escape; '.' at line start a request. */
 static void put_text(FILE *out, const char *text)
 {
     bool at_line_start = true;
@@ -85,18 +85,19 @@ static void put_head(FILE *out)
           ".B latentctl help\n[\\fIVERB\\fR]\n"
           ".SH DESCRIPTION\n",
           out);
-    put_text(out,
-             "latentctl asks a latentd, a daemon that serves recurrent-depth language models, to "
-             "think: in one call that waits for the answer, or as a job that goes on without it.\n\n"
-             "\"--flag value\" and \"--flag=value\" are the same. Of a flag given twice the last "
-             "one counts, unless it is repeatable. \"--\" ends the flags, so a prompt that begins "
-             "with a dash goes behind it. Values are checked for syntax here and for range by the "
-             "daemon, which refuses what is out of range and never changes it silently.\n\n"
-             "Names of jobs are accepted with or without \"jobs/\". The options under EVERY VERB "
-             "may stand before the verb too.\n\n"
-             "Numbers in JSON have as many digits as give the same float or double back; NaN and "
-             "infinities are null, bytes that are no UTF-8 are U+FFFD. Errors go to standard error "
-             "as one line: latentctl: VERB: CODE: MESSAGE.");
+    put_text(
+        out,
+        "latentctl asks a latentd, a daemon that serves recurrent-depth language models, to "
+        "think: in one call that waits for the answer, or as a job that goes on without it.\n\n"
+        "\"--flag value\" and \"--flag=value\" are the same. Of a flag given twice the last "
+        "one counts, unless it is repeatable. \"--\" ends the flags, so a prompt that begins "
+        "with a dash goes behind it. Values are checked for syntax here and for range by the "
+        "daemon, which refuses what is out of range and never changes it silently.\n\n"
+        "Names of jobs are accepted with or without \"jobs/\". The options under EVERY VERB "
+        "may stand before the verb too.\n\n"
+        "Numbers in JSON have as many digits as give the same float or double back; NaN and "
+        "infinities are null, bytes that are no UTF-8 are U+FFFD. Errors go to standard error "
+        "as one line: latentctl: VERB: CODE: MESSAGE.");
     fputc('\n', out);
 }
 
@@ -112,16 +113,17 @@ static void put_statuses(FILE *out)
 
 static void put_tail(FILE *out)
 {
-    fputs(".SH ENVIRONMENT\n.TP\n.B LATENTD_SERVER\nThe daemon's address when \\-\\-server is "
-          "absent; " CLI_DEFAULT_SERVER " without both.\n"
-          ".SH EXAMPLES\n.nf\n"
-          "latentctl think \\-\\-chat \\-\\-depth 32 \"Why is the sky blue?\"\n"
-          "name=$(latentctl submit \\-\\-depth adaptive \\-\\-request\\-id night1 \\- < prompt.txt)\n"
-          "latentctl watch \"$name\"\n"
-          "latentctl result \\-\\-wait \\-\\-json \"$name\"\n"
-          "latentctl eval \\-\\-depths 1,4,16,adaptive questions.jsonl\n"
-          ".fi\n.SH SEE ALSO\n.BR latentd (8)\n",
-          out);
+    fputs(
+        ".SH ENVIRONMENT\n.TP\n.B LATENTD_SERVER\nThe daemon's address when \\-\\-server is "
+        "absent; " CLI_DEFAULT_SERVER " without both.\n"
+        ".SH EXAMPLES\n.nf\n"
+        "latentctl think \\-\\-chat \\-\\-depth 32 \"Why is the sky blue?\"\n"
+        "name=$(latentctl submit \\-\\-depth adaptive \\-\\-request\\-id night1 \\- < prompt.txt)\n"
+        "latentctl watch \"$name\"\n"
+        "latentctl result \\-\\-wait \\-\\-json \"$name\"\n"
+        "latentctl eval \\-\\-depths 1,4,16,adaptive questions.jsonl\n"
+        ".fi\n.SH SEE ALSO\n.BR latentd (8)\n",
+        out);
 }
 
 void cli_manual_write(FILE *out)

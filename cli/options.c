@@ -12,8 +12,8 @@
 #include <string.h>
 
 /*
- * Digits only: strtoull would take "-1" and " 1", and a number that is silently another one is worse
- * than a refusal.
+ * Digits only: strtoull would take "-1" and " 1", and a number that is silently another one is
+ * worse than a refusal.
  */
 static int parse_u64(const char *text, size_t len, uint64_t max, const char *what, uint64_t *out,
                      struct ltd_err *err)
@@ -171,9 +171,9 @@ static int set_depths(void *at, const char *text, const char *what, struct ltd_e
 typedef int (*set_fn)(void *at, const char *text, const char *what, struct ltd_err *err);
 
 static const set_fn setters[] = {
-    [CLI_U32] = set_u32,       [CLI_U64] = set_u64,     [CLI_NUMBER] = set_number,
-    [CLI_TEXT] = set_text,     [CLI_TEXTS] = set_texts, [CLI_IDS] = set_ids,
-    [CLI_DEPTH] = set_depth,   [CLI_DEPTHS] = set_depths,
+    [CLI_U32] = set_u32,     [CLI_U64] = set_u64,       [CLI_NUMBER] = set_number,
+    [CLI_TEXT] = set_text,   [CLI_TEXTS] = set_texts,   [CLI_IDS] = set_ids,
+    [CLI_DEPTH] = set_depth, [CLI_DEPTHS] = set_depths,
 };
 
 const char *cli_depth_name(const struct cli_depth *depth, char *buf, size_t size)
@@ -294,8 +294,8 @@ static int refuse_dash(const char *word, struct ltd_err *err)
                     word);
 }
 
-int cli_options_parse(const struct cli_group *groups, int argc, const char *const *argv,
-                      void *args, bool dash_is_word, struct cli_words *words, struct ltd_err *err)
+int cli_options_parse(const struct cli_group *groups, int argc, const char *const *argv, void *args,
+                      bool dash_is_word, struct cli_words *words, struct ltd_err *err)
 {
     *words = (struct cli_words){calloc((size_t)argc + 1, sizeof *words->items), 0};
     if (!words->items)

@@ -109,8 +109,8 @@ struct cli_words {
  * Errors:  LTD_E_INVALID names the flag, what was found, and the nearest flag when one is unknown;
  *          LTD_E_EXHAUSTED without memory.
  */
-int cli_options_parse(const struct cli_group *groups, int argc, const char *const *argv,
-                      void *args, bool dash_is_word, struct cli_words *words, struct ltd_err *err);
+int cli_options_parse(const struct cli_group *groups, int argc, const char *const *argv, void *args,
+                      bool dash_is_word, struct cli_words *words, struct ltd_err *err);
 
 /* cli_options_fini - free the lists that parsing allocated in `args`. */
 void cli_options_fini(const struct cli_group *groups, void *args);
@@ -124,8 +124,9 @@ const struct cli_option *cli_option_find(const struct cli_group *groups, const c
  *
  * best_distance  in/out; start with CLI_NEAREST_MAX + 1. Distance counts the letters to insert,
  *                delete, replace or swap with a neighbour.
- * Candidates farther than CLI_NEAREST_MAX are never better: a suggestion that is not nearly what was
- * typed confuses more than none. A candidate that begins with what was typed counts as distance 1.
+ * Candidates farther than CLI_NEAREST_MAX are never better: a suggestion that is not nearly what
+ * was typed confuses more than none. A candidate that begins with what was typed counts as
+ * distance 1.
  */
 #define CLI_NEAREST_MAX 2
 bool cli_nearest_better(const char *typed, size_t typed_len, const char *candidate,

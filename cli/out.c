@@ -110,8 +110,7 @@ int cli_out_flush(struct ltd_err *err)
         note(fflush(stdout) == 0);
     if (out.first_errno == 0)
         return 0;
-    return ltd_fail(err, LTD_E_INTERNAL, "write to standard output: %s",
-                    strerror(out.first_errno));
+    return ltd_fail(err, LTD_E_INTERNAL, "write to standard output: %s", strerror(out.first_errno));
 }
 
 bool cli_out_is_broken(void)
@@ -124,8 +123,7 @@ static size_t quote_one(const uint8_t *s, size_t left, char piece[5])
 {
     uint32_t code = 0;
     int n = ltd_utf8_next(s, left, &code);
-    if (n <= 0 || is_control(code) || code == '\n' || code == '\t' || code == '"' ||
-        code == '\\') {
+    if (n <= 0 || is_control(code) || code == '\n' || code == '\t' || code == '"' || code == '\\') {
         if (n > 0 && code == '\n')
             strcpy(piece, "\\n");
         else if (n > 0 && code == '\t')

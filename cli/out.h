@@ -26,7 +26,7 @@ bool cli_out_mid_line(void);
 void cli_out_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /*
- * cli_out_flush - hand everything to the system. LTD_E_INTERNAL when a write failed, now or earlier.
+ * cli_out_flush - hand everything to the system. LTD_E_INTERNAL when any write failed so far.
  */
 int cli_out_flush(struct ltd_err *err);
 

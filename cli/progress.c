@@ -42,8 +42,8 @@ size_t cli_progress_format(const struct cli_progress_view *view, size_t columns,
     if (view->queued) {
         snprintf(out, CLI_PROGRESS_BYTES, "[queued, %" PRIu32 " in front", view->position);
     } else {
-        snprintf(out, CLI_PROGRESS_BYTES, "[token %" PRIu32 "  step %" PRIu32,
-                 view->token_idx + 1, view->step);
+        snprintf(out, CLI_PROGRESS_BYTES, "[token %" PRIu32 "  step %" PRIu32, view->token_idx + 1,
+                 view->step);
         if (view->max_steps > 0)
             append(out, " of %" PRIu32, view->max_steps);
         if (view->steps_per_s > 0)
@@ -105,8 +105,8 @@ static void put(const char *text, size_t len)
 static void draw(struct cli_progress *p, const char *text, size_t len)
 {
     char all[CLI_PROGRESS_BYTES + 16];
-    int n = snprintf(all, sizeof all, ERASE_BELOW SAVE_CURSOR "%.*s" RESTORE_CURSOR, (int)len,
-                     text);
+    int n =
+        snprintf(all, sizeof all, ERASE_BELOW SAVE_CURSOR "%.*s" RESTORE_CURSOR, (int)len, text);
     put(all, (size_t)n);
     p->drawn = true;
 }

@@ -7,8 +7,8 @@
  *
  * The line is drawn behind the cursor: save the cursor, write, restore it; to erase it, clear from
  * the cursor to the end of the screen. So it also works when the answer's text goes to the same
- * terminal, in the middle of a line. It never wraps, because it is cut to the columns that are left.
- * Where there is no terminal there is no line, and every function does nothing.
+ * terminal, in the middle of a line. It never wraps, because it is cut to the columns that are
+ * left. Where there is no terminal there is no line, and every function does nothing.
  *
  * Threads: main thread.
  */
@@ -21,21 +21,21 @@
 
 /* What the line says. Zero fields are left out. */
 struct cli_progress_view {
-    bool queued;           /* waiting; `position` jobs are in front */
+    bool queued; /* waiting; `position` jobs are in front */
     uint32_t position;
-    uint32_t token_idx;    /* the token being thought about, from 0 */
-    uint32_t step;         /* steps done for it */
+    uint32_t token_idx; /* the token being thought about, from 0 */
+    uint32_t step;      /* steps done for it */
     uint32_t max_steps;
     double steps_per_s;
     double criterion_value;
 };
 
 struct cli_progress {
-    bool on;           /* standard error is a terminal that can do this */
-    bool drawn;        /* the line is on the screen */
-    bool shares_line;  /* standard output is a terminal as well */
+    bool on;            /* standard error is a terminal that can do this */
+    bool drawn;         /* the line is on the screen */
+    bool shares_line;   /* standard output is a terminal as well */
     uint64_t n_columns; /* of the text on the current line, unwrapped */
-    uint64_t start_ns; /* first step seen; 0 = none yet */
+    uint64_t start_ns;  /* first step seen; 0 = none yet */
     uint64_t start_steps;
 };
 

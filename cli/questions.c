@@ -55,8 +55,7 @@ static int read_string(const json_t *object, const char *key, const char **out, 
 {
     int rc = ltd_json_get_string(object, key, out, where, err);
     if (rc == 1)
-        return ltd_fail(err, LTD_E_INVALID, "%s: key %s is missing, expected a string", where,
-                        key);
+        return ltd_fail(err, LTD_E_INVALID, "%s: key %s is missing, expected a string", where, key);
     return rc;
 }
 
@@ -120,7 +119,8 @@ static int add_line(const char *text, size_t len, const char *path, uint32_t lin
     struct cli_question *q = read_question(text, len, where, line, err);
     if (!q)
         return -1;
-    struct cli_question **grown = reallocarray(out->items, out->n + 1, sizeof(struct cli_question *));
+    struct cli_question **grown =
+        reallocarray(out->items, out->n + 1, sizeof(struct cli_question *));
     if (!grown) {
         free_question(q);
         return ltd_fail(err, LTD_E_EXHAUSTED, "%s: no memory", where);

@@ -22,7 +22,7 @@
 #include "base/err.h"
 
 struct cli_question {
-    json_t *object;         /* owned: what the strings below point into */
+    json_t *object; /* owned: what the strings below point into */
     const char *prompt;
     const char *answer;
     const char *difficulty; /* as text: points into `object` or at `number` */

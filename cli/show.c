@@ -44,8 +44,8 @@ static void print_ids(struct cli_show *show, const Latentd__V1__Tokens *tokens)
 {
     for (size_t i = 0; i < tokens->n_ids; i++) {
         char id[16];
-        int n = snprintf(id, sizeof id, "%s%" PRIu32, show->n_shown++ > 0 ? " " : "",
-                         tokens->ids[i]);
+        int n =
+            snprintf(id, sizeof id, "%s%" PRIu32, show->n_shown++ > 0 ? " " : "", tokens->ids[i]);
         cli_out_text(id, (size_t)n);
         cli_progress_moved(&show->progress, id, (size_t)n);
     }
@@ -143,8 +143,8 @@ static void draw_progress(struct cli_show *show, const Latentd__V1__JobEvent *ev
         view.step = event->thinking->step;
         view.max_steps = event->thinking->max_steps;
         view.criterion_value = event->thinking->criterion_value;
-        view.steps_per_s = cli_progress_rate(&show->progress, show->answer.n_steps + view.step,
-                                             ltd_now_ns());
+        view.steps_per_s =
+            cli_progress_rate(&show->progress, show->answer.n_steps + view.step, ltd_now_ns());
     } else {
         return;
     }

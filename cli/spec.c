@@ -14,8 +14,7 @@
 const struct cli_option cli_depth_rows[] = {
     {"depth", CLI_DEPTH, DEPTH_ROW(depth), "N|adaptive",
      "recurrent steps for each token, or as many as each token needs"},
-    {"min-steps", CLI_U32, DEPTH_ROW(min_steps), "N",
-     "adaptive: no check before this many steps"},
+    {"min-steps", CLI_U32, DEPTH_ROW(min_steps), "N", "adaptive: no check before this many steps"},
     {"max-steps", CLI_U32, DEPTH_ROW(max_steps), "N", "adaptive: leave at the latest here"},
     {"threshold", CLI_NUMBER, DEPTH_ROW(threshold), "X",
      "adaptive: leave when the latent changes by less than this, relatively"},
@@ -70,7 +69,7 @@ _Static_assert(sizeof cli_job_rows / sizeof cli_job_rows[0] == CLI_N_JOB_ROWS, "
  * Above what any daemon accepts in a prompt (its own limit is far lower and it says so); only here
  * to bound what is read before it can.
  */
-#define STDIN_MAX_BYTES ((size_t)64 * 1024 * 1024)
+#define STDIN_MAX_BYTES  ((size_t)64 * 1024 * 1024)
 #define STDIN_READ_BYTES ((size_t)64 * 1024)
 
 Latentd__V1__Depth *cli_depth_build(const struct cli_depth_args *args,

@@ -83,7 +83,7 @@ struct cli_spec_message {
 
 /*
  * cli_depth_build - fill `out`; returns the message to point at, or NULL when no flag said anything
- * about depth. `failed` is set with LTD_E_INVALID when a fixed depth meets flags of the adaptive one.
+ * about depth. `failed` is set with LTD_E_INVALID when a fixed depth meets adaptive flags.
  *
  * --min-steps, --max-steps or --threshold without --depth mean --depth adaptive.
  */
@@ -104,7 +104,7 @@ void cli_prompt_tokens(struct cli_prompt_message *out, const struct cli_ids *ids
 /*
  * cli_prompt_read - the text of the word PROMPT: itself, or all of standard input for "-".
  *
- * text  initialized by the caller; receives the bytes exactly as they are, a final line feed included
+ * text  initialized by the caller; receives the bytes as they are, a final line feed included
  * Errors:  LTD_E_INVALID when standard input cannot be read or holds more than 64 MiB.
  */
 int cli_prompt_read(const char *word, struct ltd_bytes *text, struct ltd_err *err);

@@ -31,8 +31,8 @@ void cli_table_cell(struct cli_table *table, const char *fmt, ...)
     va_start(args, fmt);
     int n = vasprintf(&text, fmt, args);
     va_end(args);
-    char **grown = n < 0 ? NULL
-                         : reallocarray(table->cells, table->n_cells + 1, sizeof *table->cells);
+    char **grown =
+        n < 0 ? NULL : reallocarray(table->cells, table->n_cells + 1, sizeof *table->cells);
     if (!grown) {
         table->failed = true;
         if (n >= 0)

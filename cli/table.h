@@ -3,8 +3,8 @@
  * cli/table.h - rows of cells, printed with columns that line up.
  *
  * Cells are added from left to right, a row at a time; widths are known at the end. Numbers go to
- * the right of their column and text to the left, and no line has blanks at its end. Two blanks part
- * columns: easy for people and for awk alike.
+ * the right of their column and text to the left, and no line has blanks at its end. Two blanks
+ * part columns: easy for people and for awk alike.
  *
  * Threads: plain memory, one owner.
  */

@@ -56,8 +56,7 @@ static int add_group(struct cli_tally *tally, const struct cli_question *q, enum
         return ltd_fail(err, LTD_E_INVALID, "line %u: more than %d different %s", q->line,
                         CLI_TALLY_MAX_GROUPS,
                         by == CLI_TALLY_BY_FAMILY ? "families" : "difficulties");
-    struct cli_tally_group *grown =
-        reallocarray(tally->groups, tally->n_groups + 1, sizeof *grown);
+    struct cli_tally_group *grown = reallocarray(tally->groups, tally->n_groups + 1, sizeof *grown);
     if (!grown)
         return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for the evaluation's table");
     tally->groups = grown;

@@ -20,7 +20,7 @@
 struct cli_common {
     const char *server; /* NULL: $LATENTD_SERVER, else CLI_DEFAULT_SERVER */
     bool json;
-    struct cli_number timeout_s; /* of the whole command; 0 = no limit; absent: the verb's default */
+    struct cli_number timeout_s; /* whole command; 0 = no limit; absent: the verb's default */
     bool help;
 };
 
@@ -38,9 +38,9 @@ extern const struct cli_option cli_common_rows[];
 
 struct cli_verb {
     const char *name;
-    const char *synopsis; /* behind "latentctl NAME ", for usage lines */
-    const char *summary;  /* one line, lower case, no full stop */
-    const char *details;  /* paragraphs of full sentences, "\n\n" between them */
+    const char *synopsis;                    /* behind "latentctl NAME ", for usage lines */
+    const char *summary;                     /* one line, lower case, no full stop */
+    const char *details;                     /* paragraphs of full sentences, "\n\n" between them */
     struct cli_group groups[CLI_MAX_GROUPS]; /* the verb's own first, the common ones last */
     size_t args_bytes;
     bool takes_stdin; /* the word "-" means standard input */

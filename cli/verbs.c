@@ -7,8 +7,8 @@
 #include <string.h>
 
 const struct cli_verb *const cli_verbs[] = {
-    &cli_think,  &cli_submit,   &cli_watch,      &cli_result, &cli_jobs, &cli_cancel, &cli_delete,
-    &cli_tokenize, &cli_detokenize, &cli_score, &cli_info, &cli_health, &cli_eval,
+    &cli_think,    &cli_submit,     &cli_watch, &cli_result, &cli_jobs,   &cli_cancel, &cli_delete,
+    &cli_tokenize, &cli_detokenize, &cli_score, &cli_info,   &cli_health, &cli_eval,
 };
 
 const size_t cli_n_verbs = sizeof cli_verbs / sizeof cli_verbs[0];

@@ -37,7 +37,7 @@ struct fake {
     uint32_t n_waiting;
     bool is_cut; /* "jobs/cut" was cut once */
     bool is_flaky;
-    atomic_uint window, n_cancelled, most_waiting, n_refused, n_watches;
+    atomic_uint window, n_cancelled, most_waiting, n_refused, n_watches, n_generates;
     atomic_bool has_tokenizer;
     atomic_int health;
 };
@@ -422,9 +422,8 @@ static void generate_broken(struct rpc_call *call, Latentd__V1__FinishReason rea
     send_queued(call, name, true);
     send_token(call, name, &(struct token){3, 11, "part", 16, false, false});
     send_finished(call, name,
-                  &(struct ending){.seq = 4,
-                                   .reason = reason,
-                                   .status = reason == REASON(ERROR) ? status : 0});
+                  &(struct ending){
+                      .seq = 4, .reason = reason, .status = reason == REASON(ERROR) ? status : 0});
     rpc_call_finish_status(call, (enum rpc_status)status, "rank 3 was lost");
 }
 
@@ -445,6 +444,8 @@ static void generate_text(struct fake *fake, struct rpc_call *call, const char *
         generate_think(call);
     } else if (strcmp(text, "nothing") == 0) {
         rpc_call_finish(call, LTD_OK, NULL);
+    } else if (strcmp(text, "garbage") == 0) {
+        rpc_call_reply(call, "\xFF\xFF\xFF", 3);
     } else if (strcmp(text, "quiet") == 0) {
         answer_whole(call, &(struct token){3, 2, "", 8, false, false});
     } else if (text[0] == 'D') {
@@ -459,6 +460,7 @@ static void on_generate(struct rpc_call *call, const uint8_t *data, size_t len, 
     Latentd__V1__GenerateRequest *request =
         unpack(&latentd__v1__generate_request__descriptor, data, len);
     rpc_call_set_ops(call, &ops, arg);
+    atomic_fetch_add(&((struct fake *)arg)->n_generates, 1);
     const Latentd__V1__Prompt *prompt = request->spec->prompt;
     if (prompt->kind_case == LATENTD__V1__PROMPT__KIND_TOKENS) {
         generate_ids(call);
@@ -591,11 +593,11 @@ static void on_get(struct rpc_call *call, const uint8_t *data, size_t len, void 
     Latentd__V1__GetJobRequest *request =
         unpack(&latentd__v1__get_job_request__descriptor, data, len);
     if (name_is(request->name, "jobs/whole"))
-        reply_record(call, "jobs/whole", LATENTD__V1__JOB_STATE__JOB_STATE_SUCCEEDED,
-                     REASON(STOP), true);
+        reply_record(call, "jobs/whole", LATENTD__V1__JOB_STATE__JOB_STATE_SUCCEEDED, REASON(STOP),
+                     true);
     else if (name_is(request->name, "jobs/ids"))
-        reply_record(call, "jobs/ids", LATENTD__V1__JOB_STATE__JOB_STATE_SUCCEEDED,
-                     REASON(LENGTH), false);
+        reply_record(call, "jobs/ids", LATENTD__V1__JOB_STATE__JOB_STATE_SUCCEEDED, REASON(LENGTH),
+                     false);
     else if (name_is(request->name, "jobs/running"))
         reply_record(call, "jobs/running", LATENTD__V1__JOB_STATE__JOB_STATE_RUNNING,
                      REASON(UNSPECIFIED), true);
@@ -914,4 +916,9 @@ uint32_t fake_n_refused(const struct fake *fake)
 uint32_t fake_n_watches(const struct fake *fake)
 {
     return atomic_load(&fake->n_watches);
+}
+
+uint32_t fake_n_generates(const struct fake *fake)
+{
+    return atomic_load(&fake->n_generates);
 }

@@ -2,23 +2,25 @@
 /*
  * tests/cli/fake_server.h - a daemon that computes nothing: canned answers over the real protocol.
  *
- * It is rpc/server.h with handlers that build real messages, in a thread of the test program. What a
- * call asks for decides what it gets:
+ * It is rpc/server.h with handlers that build real messages, in a thread of the test program. What
+ * a call asks for decides what it gets:
  *
  *     Generate, by prompt text
- *       "echo…"      one token; the text is the request as fake_describe writes it down
+ *       "echo…"      one token; the text is the request as the server writes it down
  *       "status N"   the call ends with gRPC status N before any event
  *       "broken N"   queued, one token, Finished(error), then status N
  *       "hang"       queued, started, one token "part", then nothing until the call ends
  *       "think"      thinking events, then text with a held-back tail
  *       "late"       one token, Finished(deadline), then status DEADLINE_EXCEEDED
  *       "nothing"    ends with OK and no Finished
+ *       "garbage"    a message that is none of the contract
  *       "quiet"      an end token and no text
- *       "Dn:ANSWER"  an evaluation's question: ANSWER at depth n or more, else "no"; answered a turn
- *                    of the loop later, and refused RESOURCE_EXHAUSTED over fake_set_window
- *     token prompts  ids 7, 8, 9 and no text
+ *       "Dn:ANSWER"  an evaluation's question: ANSWER at depth n or more, else "no"; answered a
+ *                    little later, and refused RESOURCE_EXHAUSTED over fake_set_window
+ *     Generate, by token prompt: ids 7, 8, 9 and no text
  *     Watch, by name
- *       "jobs/whole" all events;  "jobs/flaky" loses the call behind seq 2, once, and repeats seq 2
+ *       "jobs/whole" all events
+ *       "jobs/flaky" loses the call behind seq 2, once, and repeats seq 2
  *       "jobs/cut"   the server itself goes away behind seq 2 and comes back
  *       "jobs/gone"  the call is UNAVAILABLE whenever it is made
  *       "jobs/failed", "jobs/cancelled" end so;  others are NOT_FOUND
@@ -54,5 +56,6 @@ uint32_t fake_n_cancelled(const struct fake *fake);
 uint32_t fake_most_waiting(const struct fake *fake);
 uint32_t fake_n_refused(const struct fake *fake);
 uint32_t fake_n_watches(const struct fake *fake);
+uint32_t fake_n_generates(const struct fake *fake);
 
 #endif

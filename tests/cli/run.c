@@ -102,7 +102,10 @@ void run_start(struct run *run, const struct run_options *options, const char *a
     char **argv = split(args, options->server, copy);
     *run = (struct run){.out = calloc(1, 1), .err = calloc(1, 1)};
     setenv("TERM", "vt100", 1);
-    unsetenv("LATENTD_SERVER");
+    if (options->env)
+        setenv("LATENTD_SERVER", options->env, 1);
+    else
+        unsetenv("LATENTD_SERVER");
     ends.in = input_file(options->input);
     if (options->err_is_pty)
         make_terminal(&run->err_fd, &ends.err);
@@ -110,6 +113,9 @@ void run_start(struct run *run, const struct run_options *options, const char *a
         make_pipe(&run->err_fd, &ends.err);
     if (options->out_is_pty) {
         ends.out = dup(ends.err);
+        run->out_fd = -1;
+    } else if (options->out_is_full) {
+        ends.out = open("/dev/full", O_WRONLY | O_CLOEXEC);
         run->out_fd = -1;
     } else {
         make_pipe(&run->out_fd, &ends.out);

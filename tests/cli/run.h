@@ -26,10 +26,12 @@ struct run {
 };
 
 struct run_options {
-    const char *server;  /* --server is put behind the verb; NULL: not */
-    const char *input;   /* standard input; NULL: empty */
-    bool err_is_pty;     /* standard error is a terminal of 80 columns */
-    bool out_is_pty;     /* standard output is the same terminal */
+    const char *server; /* --server is put behind the verb; NULL: not */
+    const char *env;    /* $LATENTD_SERVER; NULL: not set */
+    const char *input;  /* standard input; NULL: empty */
+    bool out_is_full;   /* standard output is /dev/full: no write succeeds */
+    bool err_is_pty;    /* standard error is a terminal of 80 columns */
+    bool out_is_pty;    /* standard output is the same terminal */
 };
 
 /* Start it with the words in `args` (split at blanks; '~' stands for a blank inside a word). */

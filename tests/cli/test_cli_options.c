@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/cli/test_cli_options.c - the command line becomes the struct it describes, or a sentence. */
+/* tests/cli/test_cli_options.c - a command line becomes the struct it describes, or a sentence. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -172,7 +172,8 @@ static void a_lone_dash_is_a_word_only_where_input_is_read(void **state)
 static void nan_and_infinity_are_numbers_for_the_server_to_judge(void **state)
 {
     (void)state;
-    static const char *const lines[] = {"--heat nan", "--heat -inf", "--heat 1e400", "--heat 0x1p3"};
+    static const char *const lines[] = {"--heat nan", "--heat -inf", "--heat 1e400",
+                                        "--heat 0x1p3"};
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         struct parsed p;
         parse(&p, lines[i], false);

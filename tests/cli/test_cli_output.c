@@ -64,7 +64,8 @@ static void text_of_any_bytes_stays_parsable(void **state)
     struct cli_json j;
     cli_json_init(&j);
     cli_json_text(&j, NULL, "\"\\\n\t\0\x7F\xC2\x85z\xFF\xE2\x82", 12);
-    assert_json(&j, "\"\\\"\\\\\\n\\u0009\\u0000\\u007f\\u0085z\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"");
+    assert_json(&j,
+                "\"\\\"\\\\\\n\\u0009\\u0000\\u007f\\u0085z\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"");
 }
 
 static void every_single_byte_becomes_json_that_jansson_reads(void **state)
@@ -233,8 +234,7 @@ static void an_answer_is_its_chunks_in_order(void **state)
     json_t *value = answer_json(&answer, NULL);
     assert_string_equal(json_string_value(json_object_get(value, "text")), "xxxxxxxxx!");
     assert_int_equal(json_array_size(json_object_get(value, "tokens")), 9);
-    assert_int_equal(
-        json_integer_value(json_array_get(json_object_get(value, "tokens"), 8)), 9);
+    assert_int_equal(json_integer_value(json_array_get(json_object_get(value, "tokens"), 8)), 9);
     assert_int_equal(json_integer_value(json_object_get(value, "output_tokens")), 9);
     assert_string_equal(json_string_value(json_object_get(value, "finish")), "eos");
     assert_true(json_is_null(json_object_get(value, "error")));
@@ -251,9 +251,8 @@ static void without_the_jobs_own_word_the_calls_failure_is_the_finish(void **sta
     static const struct {
         enum ltd_code code;
         const char *finish;
-    } cases[] = {{LTD_E_CANCELLED, "cancelled"},
-                 {LTD_E_DEADLINE, "deadline"},
-                 {LTD_E_UNAVAILABLE, "error"}};
+    } cases[] = {
+        {LTD_E_CANCELLED, "cancelled"}, {LTD_E_DEADLINE, "deadline"}, {LTD_E_UNAVAILABLE, "error"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct cli_answer answer = {.n_messages = 0};
         struct ltd_err failure = {.code = LTD_OK};
@@ -345,8 +344,8 @@ static void columns_of_a_table_line_up(void **state)
     (void)state;
     struct cli_table table;
     cli_table_init(&table, "lrl");
-    static const char *const cells[] = {"NAME", "N", "NOTE", "\xC3\xA4", "1000", "", "long name",
-                                        "2",    "x\ny"};
+    static const char *const cells[] = {"NAME", "N",         "NOTE", "\xC3\xA4", "1000",
+                                        "",     "long name", "2",    "x\ny"};
     for (size_t i = 0; i < 9; i++)
         cli_table_cell(&table, "%s", cells[i]);
     char *text = printed(&table);
@@ -363,8 +362,11 @@ static void the_progress_line_says_token_step_rate_and_criterion(void **state)
 {
     (void)state;
     char line[CLI_PROGRESS_BYTES];
-    struct cli_progress_view view = {.token_idx = 8, .step = 14, .max_steps = 32,
-                                     .steps_per_s = 52.125, .criterion_value = 0.04217};
+    struct cli_progress_view view = {.token_idx = 8,
+                                     .step = 14,
+                                     .max_steps = 32,
+                                     .steps_per_s = 52.125,
+                                     .criterion_value = 0.04217};
     cli_progress_format(&view, 79, line);
     assert_string_equal(line, "[token 9  step 14 of 32  52.12 steps/s  criterion 0.0422]");
     view = (struct cli_progress_view){.token_idx = 0, .step = 3};
@@ -379,8 +381,10 @@ static void the_progress_line_fits_whatever_is_left(void **state)
 {
     (void)state;
     char line[CLI_PROGRESS_BYTES];
-    struct cli_progress_view view = {.token_idx = UINT32_MAX - 1, .step = UINT32_MAX,
-                                     .max_steps = UINT32_MAX, .steps_per_s = 1e300,
+    struct cli_progress_view view = {.token_idx = UINT32_MAX - 1,
+                                     .step = UINT32_MAX,
+                                     .max_steps = UINT32_MAX,
+                                     .steps_per_s = 1e300,
                                      .criterion_value = 1e-300};
     for (size_t columns = 0; columns < 300; columns++) {
         size_t len = cli_progress_format(&view, columns, line);

@@ -82,7 +82,8 @@ static const struct {
     {"{\"prompt\": \"p\", \"answer\": \"a\"}\n", "key difficulty: missing"},
     {"{\"prompt\": \"p\", \"answer\": \"a\", \"difficulty\": 1.5}\n", "difficulty: number 1.5"},
     {"{\"prompt\": \"p\", \"answer\": \"a\", \"difficulty\": null}\n", "difficulty: null"},
-    {"{\"prompt\": \"p\", \"answer\": \"a\", \"difficulty\": 1, \"family\": 2}\n", "family: integer"},
+    {"{\"prompt\": \"p\", \"answer\": \"a\", \"difficulty\": 1, \"family\": 2}\n",
+     "family: integer"},
     {"{\"prompt\": \"p\", \"prompt\": \"q\", \"answer\": \"a\", \"difficulty\": 1}\n", ":1: "},
     {"{\"prompt\": \"\xFF\", \"answer\": \"a\", \"difficulty\": 1}\n", ":1: "},
     {"{\"prompt\": \"\\u0000\", \"answer\": \"a\", \"difficulty\": 1}\n", ":1: "},
@@ -134,10 +135,10 @@ static void an_answer_is_its_first_line_without_blanks(void **state)
         const char *answer;
         bool right;
     } cases[] = {
-        {"7", "7", true},           {" 7 \n", "7", true},     {"7\nmore", "7", true},
-        {"\t7\r\nmore", "7", true}, {"77", "7", false},       {"7.", "7", false},
-        {"\n7", "7", false},        {"", "", true},           {" \n7", "", true},
-        {"a b", "a b", true},       {"a  b", "a b", false},   {"A", "a", false},
+        {"7", "7", true},           {" 7 \n", "7", true},   {"7\nmore", "7", true},
+        {"\t7\r\nmore", "7", true}, {"77", "7", false},     {"7.", "7", false},
+        {"\n7", "7", false},        {"", "", true},         {" \n7", "", true},
+        {"a b", "a b", true},       {"a  b", "a b", false}, {"A", "a", false},
         {"", "7", false},           {"7", "", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -231,7 +231,8 @@ static void wrong_use_of_think_is_refused_before_anything_is_sent(void **state)
            "latentctl: think: invalid: --tokens is the whole prompt, found the word PROMPT as "
            "well\n");
     expect("think --tokens 1 --chat", 2, "", NULL);
-    expect("think --system s hello", 2, "", "latentctl: think: invalid: --system goes with --chat\n");
+    expect("think --system s hello", 2, "",
+           "latentctl: think: invalid: --system goes with --chat\n");
     expect("think --depth 4 --threshold 1 x", 2, "",
            "latentctl: think: invalid: --min-steps, --max-steps and --threshold go with --depth "
            "adaptive, found --depth 4\n");
@@ -250,14 +251,22 @@ static const struct {
     int exit_status;
     const char *word;
 } statuses[] = {
-    {1, 7, "cancelled"},     {2, 1, "internal: unknown"},
-    {3, 2, "invalid"},       {4, 6, "deadline"},
-    {5, 3, "not found"},     {6, 3, "exists"},
-    {7, 1, "internal: permission denied"}, {8, 5, "exhausted"},
-    {9, 3, "precondition"},  {10, 1, "internal: aborted"},
-    {11, 2, "out of range"}, {12, 2, "unimplemented"},
-    {13, 1, "internal"},     {14, 4, "unavailable"},
-    {15, 8, "corrupt"},      {16, 1, "internal: unauthenticated"},
+    {1, 7, "cancelled"},
+    {2, 1, "internal: unknown"},
+    {3, 2, "invalid"},
+    {4, 6, "deadline"},
+    {5, 3, "not found"},
+    {6, 3, "exists"},
+    {7, 1, "internal: permission denied"},
+    {8, 5, "exhausted"},
+    {9, 3, "precondition"},
+    {10, 1, "internal: aborted"},
+    {11, 2, "out of range"},
+    {12, 2, "unimplemented"},
+    {13, 1, "internal"},
+    {14, 4, "unavailable"},
+    {15, 8, "corrupt"},
+    {16, 1, "internal: unauthenticated"},
 };
 
 static void every_status_of_a_call_has_its_exit_status(void **state)
@@ -309,13 +318,20 @@ static void a_stream_without_an_end_is_the_servers_fault(void **state)
     expect("think nothing", 4, "", "latentctl: think: peer: the stream ended before the job did\n");
 }
 
+static void a_message_that_cannot_be_read_is_the_servers_fault(void **state)
+{
+    (void)state;
+    expect("think garbage", 4, "",
+           "latentctl: think: peer: the server sent 3 bytes that are no latentd.v1.JobEvent\n");
+}
+
 static void no_daemon_is_unavailable(void **state)
 {
     (void)state;
-    static const char *const verbs[] = {"think x",  "submit x",   "watch x",      "result x",
-                                        "jobs",     "cancel x",   "delete x",     "tokenize x",
-                                        "detokenize 1", "score --continuation x", "info",
-                                        "health"};
+    static const char *const verbs[] = {
+        "think x",  "submit x", "watch x",    "result x",     "jobs",
+        "cancel x", "delete x", "tokenize x", "detokenize 1", "score --continuation x",
+        "info",     "health"};
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         struct run run;
         run_all(&run, &(struct run_options){.server = "unix:/nonexistent/socket"}, verbs[i]);
@@ -334,14 +350,39 @@ static void a_server_that_is_no_address_is_wrong_usage(void **state)
     run_free(&run);
 }
 
+/* ---- files of questions ---- */
+
+static void write_questions(const char *text)
+{
+    FILE *file = fopen(questions_path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+#define QUESTION(prompt, answer, difficulty, more)                                                 \
+    "{\"prompt\": \"" prompt "\", \"answer\": \"" answer "\", \"difficulty\": " difficulty more    \
+    "}\n"
+
+static const char *const questions = QUESTION("D1:7", "7", "1", ", \"family\": \"sum\"")
+    QUESTION("D4:x y", "x y", "4", ", \"family\": \"word\"")
+        QUESTION("D1:8", "9", "1", ", \"family\": \"sum\"")
+            QUESTION("D4:12", "12", "4", ", \"family\": \"sum\"");
+
+static void eval_at(char *args, size_t size, const char *rest)
+{
+    snprintf(args, size, "eval %s %s", rest, questions_path);
+}
+
 /* ---- interruption ---- */
 
-static void wait_for_cancelled(uint32_t n)
+/* Until a counter of the fake has reached `n`. */
+static void wait_for(uint32_t (*counter)(const struct fake *), uint32_t n)
 {
     uint64_t deadline = ltd_deadline_ns(30000);
-    while (fake_n_cancelled(fake) < n && ltd_now_ns() < deadline)
+    while (counter(fake) < n && ltd_now_ns() < deadline)
         usleep(1000);
-    assert_int_equal(fake_n_cancelled(fake), n);
+    assert_true(counter(fake) >= n);
 }
 
 static void ctrl_c_cancels_the_call_and_keeps_what_came(void **state)
@@ -356,8 +397,72 @@ static void ctrl_c_cancels_the_call_and_keeps_what_came(void **state)
     assert_int_equal(run.status, 130);
     assert_string_equal(run.out, "part\n");
     assert_string_equal(run.err, "latentctl: think: interrupted\n");
-    wait_for_cancelled(n_before + 1);
+    wait_for(fake_n_cancelled, n_before + 1);
     run_free(&run);
+}
+
+static void ctrl_c_leaves_valid_json(void **state)
+{
+    (void)state;
+    struct run run;
+    uint32_t n_before = fake_n_generates(fake);
+    run_start(&run, &(struct run_options){.server = fake_address(fake)}, "think --json hang");
+    wait_for(fake_n_generates, n_before + 1);
+    kill(run.pid, SIGTERM);
+    run_wait(&run);
+    assert_int_equal(run.status, 143);
+    /* The signal may be faster than the first event; then there is no job to speak of. */
+    if (run.out[0] != '\0') {
+        json_t *value = run_json(&run);
+        assert_string_equal(text_at(value, "finish"), "cancelled");
+        json_decref(value);
+    }
+    run_free(&run);
+}
+
+static void ctrl_c_ends_a_watch_between_its_tries(void **state)
+{
+    (void)state;
+    struct run run;
+    uint32_t n_before = fake_n_watches(fake);
+    run_start(&run, &(struct run_options){.server = fake_address(fake)}, "watch gone");
+    wait_for(fake_n_watches, n_before + 3);
+    kill(run.pid, SIGINT);
+    run_wait(&run);
+    assert_int_equal(run.status, 130);
+    run_free(&run);
+}
+
+static void ctrl_c_ends_an_evaluation_without_a_table(void **state)
+{
+    (void)state;
+    struct run run;
+    char args[256];
+    uint32_t n_before = fake_n_generates(fake);
+    write_questions(QUESTION("hang", "7", "1", "") QUESTION("hang", "7", "1", ""));
+    eval_at(args, sizeof args, "--depths 1");
+    run_start(&run, &(struct run_options){.server = fake_address(fake)}, args);
+    wait_for(fake_n_generates, n_before + 2);
+    kill(run.pid, SIGINT);
+    run_wait(&run);
+    assert_int_equal(run.status, 130);
+    assert_string_equal(run.out, "");
+    assert_string_equal(run.err, "latentctl: eval: interrupted\n");
+    run_free(&run);
+}
+
+static void a_full_disk_is_told(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"think think", "think --json think", "jobs", "info"};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        struct run run;
+        run_all(&run, &(struct run_options){.server = fake_address(fake), .out_is_full = true},
+                lines[i]);
+        if (run.status != 1 || !strstr(run.err, "write to standard output: No space left"))
+            fail_msg("%s: exit %d, %s", lines[i], run.status, run.err);
+        run_free(&run);
+    }
 }
 
 static void a_reader_that_goes_away_ends_the_program_quietly(void **state)
@@ -393,10 +498,10 @@ static void text_and_progress_share_a_terminal(void **state)
 {
     (void)state;
     struct run run;
-    run_all(&run,
-            &(struct run_options){
-                .server = fake_address(fake), .err_is_pty = true, .out_is_pty = true},
-            "think think");
+    run_all(
+        &run,
+        &(struct run_options){.server = fake_address(fake), .err_is_pty = true, .out_is_pty = true},
+        "think think");
     assert_int_equal(run.status, 0);
     assert_non_null(strstr(run.err, "\033[Jdeep \033[J\0337[token 2"));
     assert_non_null(strstr(run.err, "\033[Jthoug\xC3\xA4"));
@@ -407,10 +512,10 @@ static void text_cannot_steer_a_terminal(void **state)
 {
     (void)state;
     struct run run;
-    run_all(&run,
-            &(struct run_options){
-                .server = fake_address(fake), .err_is_pty = true, .out_is_pty = true},
-            "think echo~\033[2Jx\x07");
+    run_all(
+        &run,
+        &(struct run_options){.server = fake_address(fake), .err_is_pty = true, .out_is_pty = true},
+        "think echo~\033[2Jx\x07");
     assert_int_equal(run.status, 0);
     assert_non_null(strstr(run.err, "text[echo ?[2Jx?]"));
     run_free(&run);
@@ -621,6 +726,15 @@ static void score_shows_each_token_and_the_sum(void **state)
            "\"steps\": [2, 2], \"sum\": -0.6000000014901161, \"context_tokens\": 3, \"seed\": 9, "
            "\"tier\": \"ref\"}\n",
            "");
+    expect("score a b --depth 3", 0,
+           "TOKEN    LOGPROB  STEPS  LIKELIEST\n"
+           "    4  -0.500000      3  yes\n"
+           "    5  -0.100000      3  no\n"
+           "  sum  -0.600000\n",
+           "");
+    expect("score a", 2, "",
+           "latentctl: score: invalid: one word, expected CONTEXT and CONTINUATION\n");
+    expect("score a b --context c", 2, "", NULL);
     expect("score --context a", 2, "", NULL);
     expect("score --continuation a --continuation-tokens 1", 2, "", NULL);
 }
@@ -664,29 +778,6 @@ static void health_is_a_word_and_a_status(void **state)
 }
 
 /* ---- eval ---- */
-
-static void write_questions(const char *text)
-{
-    FILE *file = fopen(questions_path, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-}
-
-#define QUESTION(prompt, answer, difficulty, more)                                                 \
-    "{\"prompt\": \"" prompt "\", \"answer\": \"" answer "\", \"difficulty\": " difficulty more    \
-    "}\n"
-
-static const char *const questions =
-    QUESTION("D1:7", "7", "1", ", \"family\": \"sum\"")
-    QUESTION("D4:x y", "x y", "4", ", \"family\": \"word\"")
-    QUESTION("D1:8", "9", "1", ", \"family\": \"sum\"")
-    QUESTION("D4:12", "12", "4", ", \"family\": \"sum\"");
-
-static void eval_at(char *args, size_t size, const char *rest)
-{
-    snprintf(args, size, "eval %s %s", rest, questions_path);
-}
 
 static void eval_counts_by_difficulty_family_and_depth(void **state)
 {
@@ -816,12 +907,26 @@ static void eval_needs_a_tokenizer(void **state)
     write_questions(questions);
     eval_at(args, sizeof args, "--depths 1");
     fake_set_tokenizer(fake, false);
-    expect(args, 3, "",
-           "latentctl: eval: precondition: models/tiny has no tokenizer: its answers are no text\n");
+    expect(
+        args, 3, "",
+        "latentctl: eval: precondition: models/tiny has no tokenizer: its answers are no text\n");
     fake_set_tokenizer(fake, true);
 }
 
 /* ---- the program itself ---- */
+
+static void the_environment_names_the_server(void **state)
+{
+    (void)state;
+    struct run run;
+    run_all(&run, &(struct run_options){.env = fake_address(fake)}, "health");
+    assert_int_equal(run.status, 0);
+    run_free(&run);
+    run_all(&run, &(struct run_options){.env = "unix:/nonexistent", .server = fake_address(fake)},
+            "health");
+    assert_int_equal(run.status, 0);
+    run_free(&run);
+}
 
 static void common_options_may_stand_before_the_verb(void **state)
 {
@@ -841,8 +946,8 @@ static void common_options_may_stand_before_the_verb(void **state)
 static void help_and_version_need_no_daemon(void **state)
 {
     (void)state;
-    static const char *const lines[] = {"help", "help eval", "--help", "-h", "think --help",
-                                        "--version", "jobs -h"};
+    static const char *const lines[] = {"help",         "help eval", "--help", "-h",
+                                        "think --help", "--version", "jobs -h"};
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         struct run run;
         run_all(&run, &(struct run_options){.server = NULL}, lines[i]);
@@ -923,9 +1028,14 @@ int main(void)
         cmocka_unit_test(a_job_whose_time_is_over_is_a_deadline),
         cmocka_unit_test(the_time_limit_of_the_command_is_a_deadline),
         cmocka_unit_test(a_stream_without_an_end_is_the_servers_fault),
+        cmocka_unit_test(a_message_that_cannot_be_read_is_the_servers_fault),
         cmocka_unit_test(no_daemon_is_unavailable),
         cmocka_unit_test(a_server_that_is_no_address_is_wrong_usage),
         cmocka_unit_test(ctrl_c_cancels_the_call_and_keeps_what_came),
+        cmocka_unit_test(ctrl_c_leaves_valid_json),
+        cmocka_unit_test(ctrl_c_ends_a_watch_between_its_tries),
+        cmocka_unit_test(ctrl_c_ends_an_evaluation_without_a_table),
+        cmocka_unit_test(a_full_disk_is_told),
         cmocka_unit_test(a_reader_that_goes_away_ends_the_program_quietly),
         cmocka_unit_test(progress_is_drawn_on_a_terminal_and_removed),
         cmocka_unit_test(text_and_progress_share_a_terminal),
@@ -954,6 +1064,7 @@ int main(void)
         cmocka_unit_test(eval_names_the_question_that_failed),
         cmocka_unit_test(eval_refuses_bad_files_and_flags_before_asking),
         cmocka_unit_test(eval_needs_a_tokenizer),
+        cmocka_unit_test(the_environment_names_the_server),
         cmocka_unit_test(common_options_may_stand_before_the_verb),
         cmocka_unit_test(help_and_version_need_no_daemon),
         cmocka_unit_test(the_manual_page_is_what_the_tables_say),
