@@ -31,7 +31,7 @@ uint8_t *ltd_bytes_reserve(struct ltd_bytes *b, size_t extra)
         b->failed = true;
         return NULL;
     }
-    if (need > b->capacity) {
+    if (need > b->capacity || !b->data) {
         size_t capacity = b->capacity ? b->capacity : 64;
         while (capacity < need)
             capacity = capacity > SIZE_MAX / 2 ? need : capacity * 2;

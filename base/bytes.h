@@ -26,7 +26,8 @@ void ltd_bytes_init(struct ltd_bytes *b);
 void ltd_bytes_fini(struct ltd_bytes *b); /* frees; the struct may be used again after init */
 void ltd_bytes_clear(struct ltd_bytes *b); /* len = 0, keeps the memory and clears `failed` */
 
-/* Make room for `extra` more bytes. Returns a pointer to them (len unchanged) or NULL. */
+/* Make room for `extra` more bytes, 0 included. Returns a pointer to them (len unchanged); NULL only
+ * when memory is out. */
 uint8_t *ltd_bytes_reserve(struct ltd_bytes *b, size_t extra);
 
 void ltd_bytes_put(struct ltd_bytes *b, const void *data, size_t len);
