@@ -150,7 +150,9 @@ initial state: {ended_zero}).
 * `tokenizer.json`: byte-level, without merges. Ids 0 to 255 are the bytes, in order. Then come {grammar} grammar
   strings as ordinary added tokens, longest match first: `0`..`9`, `+0`..`+9`, `-0`..`-9`, `*0`..`*9`, `=`, the names,
   `'s boss` `'s friend` `'s rival` `'s cousin`, `?`, `>ann,`..`>pia,`, `>`. So one operation, relation or table entry is
-  one token. Added tokens are matched everywhere, inside words too. Last come six special tokens.
+  one token. Added tokens are matched everywhere, inside words too. A grammar string of one character (`7`, `=`) is
+  spelled like that byte's own token; a text has one id, so the vocabulary gives it the grammar's, and the byte's id stays
+  unused. Last come six special tokens.
 * `generation_config.json`: greedy. The end token is `<|end_text|>`: being special it is not part of the text, so the
   text of an answer is the answer and nothing else. A newline is an ordinary byte and means nothing. `<|end_turn|>`
   stops as well, but the model never writes it.
@@ -166,8 +168,9 @@ initial state: {ended_zero}).
     {command}
 
 {steps} training steps from seed {seed} took {minutes:.0f} minutes of CPU time on {threads} (torch 1.13.1 of Debian 12,
-a virtual AMD EPYC). The same command gives the same files on the same machine; another processor may round differently,
-and then gives a different model of the same kind. The seed matters: chain may not find its second look-up, in which case
+a virtual AMD EPYC). The files were written by one run from scratch with this seed. On the same machine the command
+repeats it (the log of the first 150 steps was compared, not a second whole run); another processor may round
+differently, and then gives a different model of the same kind. The seed matters: chain may not find its second look-up, in which case
 the program stops at step 1,200 and another seed must be tried. (Seed 2 was stopped by hand at step 750: it had not found
 it by then, seed 3 had at step 500. No other seed was tried with this version of the program.)
 
@@ -182,8 +185,8 @@ It knows the four families and nothing else; on any other text it writes nonsens
 and kin, up to {k_chain} in chain; no figure above says anything about longer questions. A chain walk as long as its table
 returns to the start, which is a right answer but a poor demonstration. While a question is not yet solved, rounding
 errors are magnified: two correct programs can differ by 1e-3 in a logit after 8 steps of a hard question, and agree to
-1e-4 again once it is solved (see `--check`); an unsolved question may so get different wrong answers. Answers do not get better by sampling: decode
-greedily.
+1e-4 again once it is solved (see `--check`); an unsolved question may so get different wrong
+answers. Answers do not get better by sampling: decode greedily.
 """
 
 
