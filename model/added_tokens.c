@@ -36,8 +36,9 @@ static int copy_text(struct model_added_token *token, const json_t *item,
     if (rc == 0 && text.failed)
         rc = ltd_fail(err, LTD_E_EXHAUSTED, "%s: no memory", where);
     if (rc == 0 && (text.len == 0 || text.len > MODEL_ADDED_MAX_BYTES))
-        rc = ltd_fail(err, LTD_E_UNIMPLEMENTED, "%s: found a content of %zu bytes, expected 1 to %d",
-                      where, text.len, MODEL_ADDED_MAX_BYTES);
+        rc =
+            ltd_fail(err, LTD_E_UNIMPLEMENTED, "%s: found a content of %zu bytes, expected 1 to %d",
+                     where, text.len, MODEL_ADDED_MAX_BYTES);
     if (rc != 0) {
         ltd_bytes_fini(&text);
         return -1;
@@ -77,9 +78,10 @@ static int index_set(struct model_added_set *set, const char *path, struct ltd_e
         qsort(set->tokens, set->n, sizeof *set->tokens, by_text);
     for (size_t i = 0; i < set->n; i++) {
         if (i > 0 && by_text(&set->tokens[i - 1], &set->tokens[i]) == 0)
-            return ltd_fail(err, LTD_E_INVALID, "%s: added_tokens: found \"%s\" with ids %d and %d, "
-                            "expected texts that differ after normalization", path,
-                            model_excerpt(set->tokens[i].text, set->tokens[i].len).text,
+            return ltd_fail(err, LTD_E_INVALID,
+                            "%s: added_tokens: found \"%s\" with ids %d and %d, "
+                            "expected texts that differ after normalization",
+                            path, model_excerpt(set->tokens[i].text, set->tokens[i].len).text,
                             set->tokens[i - 1].id, set->tokens[i].id);
         set->first[(uint8_t)set->tokens[i].text[0] + 1]++;
     }
@@ -110,7 +112,8 @@ static int load_all(struct model_added_tokens *added, const json_t *value,
         return ltd_fail(err, LTD_E_EXHAUSTED, "%s: no memory for %zu added tokens", path, n);
     size_t i;
     const json_t *item;
-    json_array_foreach((json_t *)value, i, item) {
+    json_array_foreach((json_t *)value, i, item)
+    {
         char where[MODEL_WHERE_BYTES];
         model_where(where, "%s: added_tokens[%zu]", path, i);
         if (load_token(added, item, normalize, where, err) != 0)

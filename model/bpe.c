@@ -15,7 +15,7 @@
 /* One token of the piece while it is merged. */
 struct model_bpe_symbol {
     int32_t id;
-    uint32_t prev;  /* index of the neighbour, NO_INDEX at the ends */
+    uint32_t prev; /* index of the neighbour, NO_INDEX at the ends */
     uint32_t next;
     uint32_t rank;  /* of the merge with `next`; NO_RANK when there is none or this one is gone */
     int32_t merged; /* what that merge makes */
@@ -65,8 +65,10 @@ static int32_t merge_token(const struct model_vocab *vocab, const char *text, si
     int32_t id = model_vocab_find(vocab, text, len);
     if (id >= 0 && (vocab->tokens[id].flags & MODEL_TOKEN_MODEL))
         return id;
-    return ltd_fail(err, LTD_E_INVALID, "%s: found token \"%s\", which is not in model.vocab, "
-                    "expected a token of it", where, model_excerpt(text, len).text);
+    return ltd_fail(err, LTD_E_INVALID,
+                    "%s: found token \"%s\", which is not in model.vocab, "
+                    "expected a token of it",
+                    where, model_excerpt(text, len).text);
 }
 
 /* The id of the token that two parts make. */
@@ -82,9 +84,10 @@ static int32_t merge_result(const struct model_vocab *vocab, const char *part[2]
     int32_t id = merge_token(vocab, text, total, where, err);
     free(text);
     if (id >= 0 && (vocab->tokens[id].flags & MODEL_TOKEN_SPECIAL))
-        return ltd_fail(err, LTD_E_INVALID, "%s: found a merge that makes the special token "
-                        "\"%s\", expected special tokens to come from no plain text", where,
-                        model_excerpt(vocab->tokens[id].text, total).text);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "%s: found a merge that makes the special token "
+                        "\"%s\", expected special tokens to come from no plain text",
+                        where, model_excerpt(vocab->tokens[id].text, total).text);
     return id;
 }
 
@@ -102,8 +105,10 @@ static int load_merge(struct model_bpe *bpe, const json_t *merge, uint32_t rank,
         return -1;
     struct model_merge *slot = probe(bpe, pair_of(left, right));
     if (slot->pair != NO_PAIR)
-        return ltd_fail(err, LTD_E_INVALID, "%s: found the pair of model.merges[%u] again, expected "
-                        "every pair once", where, slot->rank);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "%s: found the pair of model.merges[%u] again, expected "
+                        "every pair once",
+                        where, slot->rank);
     *slot = (struct model_merge){.pair = pair_of(left, right), .rank = rank, .id = id};
     return 0;
 }
@@ -121,7 +126,8 @@ static int load_merges(struct model_bpe *bpe, const json_t *merges, const char *
     memset(bpe->merges, 0xFF, n_slots * sizeof *bpe->merges); /* NO_PAIR everywhere */
     size_t i;
     const json_t *merge;
-    json_array_foreach((json_t *)merges, i, merge) {
+    json_array_foreach((json_t *)merges, i, merge)
+    {
         char where[MODEL_WHERE_BYTES];
         model_where(where, "%s: model.merges[%zu]", path, i);
         if (load_merge(bpe, merge, (uint32_t)i, where, err) != 0)
@@ -261,8 +267,10 @@ static int fill(const struct model_bpe *bpe, struct model_bpe_scratch *s, const 
     for (size_t i = 0; i < len; i++) {
         int32_t id = bpe->vocab->byte_ids[piece[i]];
         if (id < 0)
-            return ltd_fail(err, LTD_E_INVALID, "the text holds byte 0x%02x, which has no token in "
-                            "this vocabulary", piece[i]);
+            return ltd_fail(err, LTD_E_INVALID,
+                            "the text holds byte 0x%02x, which has no token in "
+                            "this vocabulary",
+                            piece[i]);
         s->symbols[i] = (struct model_bpe_symbol){
             .id = id,
             .prev = i > 0 ? (uint32_t)i - 1 : NO_INDEX,
@@ -272,9 +280,8 @@ static int fill(const struct model_bpe *bpe, struct model_bpe_scratch *s, const 
     return 0;
 }
 
-int model_bpe_encode(const struct model_bpe *bpe, struct model_bpe_scratch *s,
-                     const uint8_t *piece, size_t len, struct model_tokens *out,
-                     struct ltd_err *err)
+int model_bpe_encode(const struct model_bpe *bpe, struct model_bpe_scratch *s, const uint8_t *piece,
+                     size_t len, struct model_tokens *out, struct ltd_err *err)
 {
     if (len == 0)
         return 0;

@@ -18,13 +18,15 @@ static int find_special(const struct model_tokenizer *tok, const char *text, int
 {
     int32_t id = model_tokenizer_find(tok, text);
     if (id < 0)
-        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "%s: found no token %s, expected it among the "
-                        "special tokens, as the chat format needs it", model_tokenizer_path(tok),
-                        text);
+        return ltd_fail(err, LTD_E_UNIMPLEMENTED,
+                        "%s: found no token %s, expected it among the "
+                        "special tokens, as the chat format needs it",
+                        model_tokenizer_path(tok), text);
     if (!model_tokenizer_is_special(tok, id))
-        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "%s: found %s as an ordinary token, expected it "
-                        "to be special, since any text could spell it", model_tokenizer_path(tok),
-                        text);
+        return ltd_fail(err, LTD_E_UNIMPLEMENTED,
+                        "%s: found %s as an ordinary token, expected it "
+                        "to be special, since any text could spell it",
+                        model_tokenizer_path(tok), text);
     *out = id;
     return 0;
 }
@@ -49,8 +51,8 @@ int model_chat_init(struct model_chat *chat, const struct model_tokenizer *tok, 
 static bool is_space(uint32_t code)
 {
     return (code >= 0x09 && code <= 0x0D) || (code >= 0x1C && code <= 0x20) || code == 0x85 ||
-           code == 0xA0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200A) ||
-           code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
+           code == 0xA0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 ||
+           code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
 }
 
 static bool is_space_at(const char *text, size_t begin, size_t end)
@@ -82,8 +84,10 @@ static int check_role(const struct model_chat_message *message, struct ltd_err *
                         message->role_len, MODEL_CHAT_ROLE_MAX_BYTES);
     for (size_t i = 0; i < message->role_len; i++)
         if ((uint8_t)message->role[i] < 0x20 || message->role[i] == 0x7F)
-            return ltd_fail(err, LTD_E_INVALID, "role: found byte 0x%02x at offset %zu, expected no "
-                            "control characters", (uint8_t)message->role[i], i);
+            return ltd_fail(err, LTD_E_INVALID,
+                            "role: found byte 0x%02x at offset %zu, expected no "
+                            "control characters",
+                            (uint8_t)message->role[i], i);
     return 0;
 }
 
@@ -109,8 +113,10 @@ static int put_content(const struct model_chat *chat, const char *content, size_
     size_t begin = 0, end = len;
     size_t good = len ? ltd_utf8_valid_prefix(content, len) : 0;
     if (good < len)
-        return ltd_fail(err, LTD_E_INVALID, "content: found byte 0x%02x at offset %zu of %zu, "
-                        "expected UTF-8", (uint8_t)content[good], good, len);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "content: found byte 0x%02x at offset %zu of %zu, "
+                        "expected UTF-8",
+                        (uint8_t)content[good], good, len);
     trim(content, &begin, &end);
     struct ltd_bytes text;
     ltd_bytes_init(&text);

@@ -93,8 +93,6 @@ int model_detok_push(struct model_detok *detok, int32_t id, struct ltd_bytes *ou
     const uint8_t *bytes = model_tokenizer_bytes(detok->tok, id, &len);
     if (!bytes)
         return 0;
-    if (model_tokenizer_is_added(detok->tok, id))
-        end_code_point(detok, out);
     feed(detok, bytes, len, out);
     if (out->failed)
         return give_back(detok, &before, out, len_before, err);

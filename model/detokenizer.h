@@ -12,8 +12,8 @@
  * Rules, which are those of the public libraries (the Unicode standard's "maximal subpart" rule,
  * section 3.9): bytes that can never become a code point turn into U+FFFD, one for each longest
  * beginning of a code point, one for every other byte. A token in added_tokens is handed out as it
- * is written and ends an unfinished code point before it; a special token that is skipped does
- * neither, so the bytes on its two sides join. An id without a token stands for nothing.
+ * is written, which ends an unfinished code point before it; a special token that is skipped does
+ * not, so the bytes on its two sides join. An id without a token stands for nothing.
  *
  * Invariant: what all pushes and the flush hand out, put together, equals model_detokenize of the
  * same ids, however they are cut; and each single hand-out is valid UTF-8.
@@ -33,7 +33,8 @@
 #include "base/err.h"
 #include "model/tokenizer.h"
 
-/* One stream. Plain memory: copying the struct saves the stream's place, and nothing needs freeing. */
+/* One stream. Plain memory: copying the struct saves the stream's place, and nothing needs freeing.
+ */
 struct model_detok {
     const struct model_tokenizer *tok; /* borrowed; outlives the stream */
     bool skip_special;                 /* special tokens stand for nothing */
@@ -41,7 +42,8 @@ struct model_detok {
     size_t n_held;                     /* 0..3 */
 };
 
-/* model_detok_init - start a stream; with `skip_special` special tokens are left out of the text. */
+/* model_detok_init - start a stream; with `skip_special` special tokens are left out of the text.
+ */
 void model_detok_init(struct model_detok *detok, const struct model_tokenizer *tok,
                       bool skip_special);
 

@@ -150,7 +150,8 @@ static void sort_marks(struct letters *l, uint32_t *spare)
     }
 }
 
-/* Each mark joins the last starter unless a mark between them has the same class or a higher one. */
+/* Each mark joins the last starter unless a mark between them has the same class or a higher one.
+ */
 static void put_together(struct letters *l)
 {
     size_t starter = SIZE_MAX;
@@ -158,9 +159,10 @@ static void put_together(struct letters *l)
     int last_class = -1; /* of what stands between the starter and here; -1 for nothing */
     for (size_t i = 0; i < l->n; i++) {
         uint8_t class = l->classes[i];
-        uint32_t made = starter != SIZE_MAX && last_class < (int)class
-                            ? find_composition(l->codes[starter], l->codes[i])
-                            : 0;
+        uint32_t made =
+            starter != SIZE_MAX && last_class < (int)class ? find_composition(l->codes[starter],
+                                                                              l->codes[i])
+                                                           : 0;
         if (made) {
             l->codes[starter] = made;
             continue;

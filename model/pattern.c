@@ -12,13 +12,14 @@
 #include "model/tokenizer_json.h"
 
 /* A word of ordinary text needs a handful of steps, because its letters are one greedy repeat. */
-#define STEPS_FIRST 256u
+#define STEPS_FIRST  256u
 #define STEPS_FACTOR 8u
 /* The budget beyond small tries. The patterns in use retry once over a run of white space or
  * letters, about 3 steps per byte; the growth of the limit at most multiplies that by 8/7 * 8. */
 #define BUDGET_BASE     ((uint64_t)1 << 20)
 #define BUDGET_PER_BYTE 64u
-/* PCRE2 keeps one frame of some 130 bytes per repeat of a group: a run of a million such repeats. */
+/* PCRE2 keeps one frame of some 130 bytes per repeat of a group: a run of a million such repeats.
+ */
 #define HEAP_MAX_KIB (256u * 1024)
 
 struct model_pattern {
@@ -43,9 +44,10 @@ static pcre2_code *compile(const uint8_t *text, size_t len, uint32_t options, co
     if (!code) {
         uint8_t message[128] = "";
         pcre2_get_error_message(why, message, sizeof message);
-        ltd_fail(err, LTD_E_INVALID, "%s: found \"%s\" (as translated), where at byte %zu: %s; "
-                 "expected a regular expression", where,
-                 model_excerpt((const char *)text, len).text, at, (char *)message);
+        ltd_fail(err, LTD_E_INVALID,
+                 "%s: found \"%s\" (as translated), where at byte %zu: %s; "
+                 "expected a regular expression",
+                 where, model_excerpt((const char *)text, len).text, at, (char *)message);
     }
     return code;
 }
@@ -57,8 +59,9 @@ static pcre2_code *compile_regex(const char *source, size_t len, const char *whe
     ltd_bytes_init(&text);
     pcre2_code *code = NULL;
     if (model_pattern_translate(source, len, &text, where, err) == 0)
-        code = compile(text.data ? text.data : (const uint8_t *)"", text.len,
-                       PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, where, err);
+        code =
+            compile(text.data ? text.data : (const uint8_t *)"", text.len,
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, where, err);
     ltd_bytes_fini(&text);
     return code;
 }
@@ -73,9 +76,9 @@ struct model_pattern *model_pattern_compile(const char *source, size_t len, bool
     if (!pattern)
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "%s: no memory", where);
     model_where(pattern->where, "%s", where);
-    pattern->code = literal ? compile((const uint8_t *)source, len, PCRE2_UTF | PCRE2_LITERAL,
-                                      where, err)
-                            : compile_regex(source, len, where, err);
+    pattern->code =
+        literal ? compile((const uint8_t *)source, len, PCRE2_UTF | PCRE2_LITERAL, where, err)
+                : compile_regex(source, len, where, err);
     if (!pattern->code) {
         free(pattern);
         return NULL;

@@ -32,8 +32,8 @@ struct translator {
     struct ltd_bytes *out;
     const char *where;
     struct ltd_err *err;
-    size_t atom;       /* offset in the output of what a repeat would repeat, or NO_ATOM */
-    bool repeated;     /* the atom carries a repeat already */
+    size_t atom;   /* offset in the output of what a repeat would repeat, or NO_ATOM */
+    bool repeated; /* the atom carries a repeat already */
     size_t groups[MODEL_PATTERN_DEPTH_MAX]; /* [depth] output offsets of the open parentheses */
     int depth;
     char property[80]; /* scratch of read_property */
@@ -90,8 +90,8 @@ static void put_code(struct translator *t, uint32_t code)
 static const struct {
     char letter;
     uint32_t code;
-} controls[] = {{'n', 0x0A}, {'t', 0x09}, {'r', 0x0D}, {'f', 0x0C}, {'v', 0x0B},
-                {'a', 0x07}, {'e', 0x1B}};
+} controls[] = {{'n', 0x0A}, {'t', 0x09}, {'r', 0x0D}, {'f', 0x0C},
+                {'v', 0x0B}, {'a', 0x07}, {'e', 0x1B}};
 
 /* Letters that stand for a set or an assertion; NULL where the form has no equal. */
 static const struct {
@@ -187,15 +187,15 @@ static enum item read_property(struct translator *t, size_t begin, const char **
     size_t n = (size_t)(close - (t->source + t->at));
     char name[48];
     for (size_t i = 0; i < n; i++)
-        if (n >= sizeof name || (!is_alnum((uint8_t)t->source[t->at + i]) &&
-                                 t->source[t->at + i] != '_'))
+        if (n >= sizeof name ||
+            (!is_alnum((uint8_t)t->source[t->at + i]) && t->source[t->at + i] != '_'))
             return refuse(t, LTD_E_INVALID, begin, "a property of letters, digits and _"), ITEM_BAD;
     memcpy(name, t->source + t->at, n);
     name[n] = '\0';
     t->at += n + 1;
     const char *known = property_name(name);
-    snprintf(t->property, sizeof t->property, "\\%c{%s%s}", negated ? 'P' : 'p', known ? "" : "sc:",
-             known ? known : name);
+    snprintf(t->property, sizeof t->property, "\\%c{%s%s}", negated ? 'P' : 'p',
+             known ? "" : "sc:", known ? known : name);
     *set = t->property;
     return ITEM_SET;
 }
@@ -284,16 +284,11 @@ enum before {
 };
 
 static const char *const posix_names[][2] = {
-    {"[:alpha:]", "\\p{Alphabetic}"},
-    {"[:alnum:]", "\\p{Alphabetic}\\p{Nd}"},
-    {"[:digit:]", "\\p{Nd}"},
-    {"[:lower:]", "\\p{Lowercase}"},
-    {"[:upper:]", "\\p{Uppercase}"},
-    {"[:space:]", "\\p{White_Space}"},
-    {"[:blank:]", "\\x{9}\\p{Zs}"},
-    {"[:punct:]", "\\p{P}\\p{S}"},
-    {"[:cntrl:]", "\\p{Cc}"},
-    {"[:word:]", WORD_ITEMS},
+    {"[:alpha:]", "\\p{Alphabetic}"}, {"[:alnum:]", "\\p{Alphabetic}\\p{Nd}"},
+    {"[:digit:]", "\\p{Nd}"},         {"[:lower:]", "\\p{Lowercase}"},
+    {"[:upper:]", "\\p{Uppercase}"},  {"[:space:]", "\\p{White_Space}"},
+    {"[:blank:]", "\\x{9}\\p{Zs}"},   {"[:punct:]", "\\p{P}\\p{S}"},
+    {"[:cntrl:]", "\\p{Cc}"},         {"[:word:]", WORD_ITEMS},
     {"[:xdigit:]", "0-9A-Fa-f"},
 };
 
@@ -536,18 +531,22 @@ static int read_one(struct translator *t)
 int model_pattern_translate(const char *source, size_t len, struct ltd_bytes *out,
                             const char *where, struct ltd_err *err)
 {
-    struct translator t = {.source = source, .len = len, .out = out, .where = where, .err = err,
-                           .atom = NO_ATOM};
+    struct translator t = {
+        .source = source, .len = len, .out = out, .where = where, .err = err, .atom = NO_ATOM};
     size_t good = ltd_utf8_valid_prefix(source, len);
     if (good != len)
-        return ltd_fail(err, LTD_E_INVALID, "%s: at byte %zu: found a byte that is no UTF-8, "
-                        "expected a pattern", where, good);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "%s: at byte %zu: found a byte that is no UTF-8, "
+                        "expected a pattern",
+                        where, good);
     while (t.at < t.len)
         if (read_one(&t) != 0)
             return -1;
     if (t.depth > 0)
-        return ltd_fail(err, LTD_E_INVALID, "%s: at byte %zu: found the end of the pattern, "
-                        "expected )", where, len);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "%s: at byte %zu: found the end of the pattern, "
+                        "expected )",
+                        where, len);
     if (out->failed)
         return ltd_fail(err, LTD_E_EXHAUSTED, "%s: no memory", where);
     return 0;

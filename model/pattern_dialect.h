@@ -17,11 +17,12 @@
  *     ^ and $                          themselves, with every line counted (PCRE2_MULTILINE)
  *     (...)                            (?:...); nothing reads a group
  *
- * Under (?i:...) both fold single characters by Unicode, so (?i:'s) matches U+017F (long s) behind an
- * apostrophe. Oniguruma also folds some characters to two ("ss" matches U+00DF); PCRE2 does not.
+ * Under (?i:...) both fold single characters by Unicode, so (?i:'s) matches U+017F (long s) behind
+ * an apostrophe. Oniguruma also folds some characters to two ("ss" matches U+00DF); PCRE2 does not.
  *
- * Refused: back-references, named groups, other inline options, conditions, comments, classes inside
- * classes and intersections (&&), \xHH from 80 up (a byte, not a code point), \R \X \K \G \O \N.
+ * Refused: back-references, named groups, other inline options, conditions, comments, classes
+ * inside classes and intersections (&&), \xHH from 80 up (a byte, not a code point), and escapes of
+ * other letters (\R, \X, \K, \G and so on).
  *
  * Threads: pure functions.
  */

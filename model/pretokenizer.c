@@ -39,8 +39,10 @@ static int read_behavior(const json_t *value, const char *where, enum model_spli
         }
     char item[MODEL_WHERE_BYTES];
     model_where(item, "%s.behavior", where);
-    return model_json_invalid(json_object_get(value, "behavior"), "Removed, Isolated, "
-                              "MergedWithPrevious, MergedWithNext or Contiguous", item, err);
+    return model_json_invalid(json_object_get(value, "behavior"),
+                              "Removed, Isolated, "
+                              "MergedWithPrevious, MergedWithNext or Contiguous",
+                              item, err);
 }
 
 static int full(const char *where, struct ltd_err *err)
@@ -181,7 +183,8 @@ static int load_sequence(struct model_pretokenizer *pre, const json_t *value, in
         return model_json_unsupported(list, "at most 4 sequences inside each other", item, err);
     size_t i;
     const json_t *step;
-    json_array_foreach((json_t *)list, i, step) {
+    json_array_foreach((json_t *)list, i, step)
+    {
         model_where(item, "%s.pretokenizers[%zu]", where, i);
         if (load_any(pre, step, depth + 1, done, item, err) != 0)
             return -1;
@@ -197,17 +200,20 @@ static int load_any(struct model_pretokenizer *pre, const json_t *value, int dep
     if (model_json_type(value, &type, where, err) != 0)
         return -1;
     if (*done)
-        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "%s: found %s behind ByteLevel, expected ByteLevel "
-                        "to be the last step", where, model_excerpt(type, strlen(type)).text);
+        return ltd_fail(err, LTD_E_UNIMPLEMENTED,
+                        "%s: found %s behind ByteLevel, expected ByteLevel "
+                        "to be the last step",
+                        where, model_excerpt(type, strlen(type)).text);
     if (strcmp(type, "Sequence") == 0)
         return load_sequence(pre, value, depth, done, where, err);
     *done = strcmp(type, "ByteLevel") == 0;
     for (size_t i = 0; i < sizeof loaders / sizeof loaders[0]; i++)
         if (strcmp(type, loaders[i].type) == 0)
             return loaders[i].load(pre, value, where, err);
-    return ltd_fail(err, LTD_E_UNIMPLEMENTED, "%s: found type %s, expected Sequence, Split, Digits, "
-                    "Punctuation, Whitespace, WhitespaceSplit or ByteLevel", where,
-                    model_excerpt(type, strlen(type)).text);
+    return ltd_fail(err, LTD_E_UNIMPLEMENTED,
+                    "%s: found type %s, expected Sequence, Split, Digits, "
+                    "Punctuation, Whitespace, WhitespaceSplit or ByteLevel",
+                    where, model_excerpt(type, strlen(type)).text);
 }
 
 int model_pretokenizer_load(struct model_pretokenizer *pre, const json_t *value, const char *path,
@@ -226,8 +232,10 @@ int model_pretokenizer_load(struct model_pretokenizer *pre, const json_t *value,
     }
     if (!done) {
         model_pretokenizer_fini(pre);
-        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "%s: found no ByteLevel, expected it as the last "
-                        "step (only byte-level BPE is supported)", where);
+        return ltd_fail(err, LTD_E_UNIMPLEMENTED,
+                        "%s: found no ByteLevel, expected it as the last "
+                        "step (only byte-level BPE is supported)",
+                        where);
     }
     return 0;
 }
@@ -332,8 +340,8 @@ static int run_split(struct cut *cut, struct ltd_err *err)
     bool matched = false; /* a match ends at `done` */
     while (at < cut->len) {
         size_t end = at;
-        int found = model_pattern_match_at(pattern, &cut->run->match, cut->text, cut->len, at, &end,
-                                           err);
+        int found =
+            model_pattern_match_at(pattern, &cut->run->match, cut->text, cut->len, at, &end, err);
         if (found < 0)
             return -1;
         if (!found || (end == at && matched && done == at)) {
@@ -379,9 +387,8 @@ static int run_step(const struct model_pretokenizer *pre, struct model_pretokeni
     return run_split(&cut, err);
 }
 
-int model_pretokenizer_cut(const struct model_pretokenizer *pre,
-                           struct model_pretokenizer_run *run, const char *text, size_t len,
-                           struct ltd_err *err)
+int model_pretokenizer_cut(const struct model_pretokenizer *pre, struct model_pretokenizer_run *run,
+                           const char *text, size_t len, struct ltd_err *err)
 {
     return run_step(pre, run, 0, text, len, err);
 }

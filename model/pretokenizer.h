@@ -84,8 +84,7 @@ void model_pretokenizer_run_fini(struct model_pretokenizer_run *run);
  * Errors: LTD_E_EXHAUSTED when a pattern used up its budget (the message names it), or those of
  *         run->take.
  */
-int model_pretokenizer_cut(const struct model_pretokenizer *pre,
-                           struct model_pretokenizer_run *run, const char *text, size_t len,
-                           struct ltd_err *err);
+int model_pretokenizer_cut(const struct model_pretokenizer *pre, struct model_pretokenizer_run *run,
+                           const char *text, size_t len, struct ltd_err *err);
 
 #endif

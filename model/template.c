@@ -23,8 +23,8 @@ static int add_ids(struct loader *l, const json_t *entry, struct model_tokens *o
     const json_t *texts = json_object_get(entry, "tokens");
     if (!json_is_array(ids) || !json_is_array(texts) || json_array_size(ids) == 0 ||
         json_array_size(ids) != json_array_size(texts))
-        return model_json_invalid(entry, "an object with arrays ids and tokens of one length", where,
-                                  l->err);
+        return model_json_invalid(entry, "an object with arrays ids and tokens of one length",
+                                  where, l->err);
     for (size_t i = 0; i < json_array_size(ids); i++) {
         const json_t *id = json_array_get(ids, i);
         const json_t *text = json_array_get(texts, i);
@@ -86,13 +86,15 @@ static int load_template(struct loader *l, const json_t *value, const char *wher
         return model_json_invalid(single, "an array", item, l->err);
     size_t i;
     const json_t *part;
-    json_array_foreach((json_t *)single, i, part) {
+    json_array_foreach((json_t *)single, i, part)
+    {
         model_where(item, "%s.single[%zu]", where, i);
         if (load_item(l, part, json_object_get(value, "special_tokens"), &has_text, item) != 0)
             return -1;
     }
     if (!has_text)
-        return ltd_fail(l->err, LTD_E_INVALID, "%s.single: found no Sequence A, expected one", where);
+        return ltd_fail(l->err, LTD_E_INVALID, "%s.single: found no Sequence A, expected one",
+                        where);
     return 0;
 }
 
@@ -107,9 +109,10 @@ static int load_any(struct loader *l, const json_t *value, bool in_sequence, con
     if (strcmp(type, "TemplateProcessing") == 0)
         return load_template(l, value, where);
     if (strcmp(type, "Sequence") != 0 || in_sequence)
-        return ltd_fail(l->err, LTD_E_UNIMPLEMENTED, "%s: found type %s, expected "
-                        "TemplateProcessing, ByteLevel or a Sequence of these", where,
-                        model_excerpt(type, strlen(type)).text);
+        return ltd_fail(l->err, LTD_E_UNIMPLEMENTED,
+                        "%s: found type %s, expected "
+                        "TemplateProcessing, ByteLevel or a Sequence of these",
+                        where, model_excerpt(type, strlen(type)).text);
     char item[MODEL_WHERE_BYTES];
     const json_t *list = json_object_get(value, "processors");
     model_where(item, "%s.processors", where);

@@ -35,7 +35,7 @@ struct model_tokenizer {
     struct model_added_tokens added;
     struct model_pretokenizer pre;
     struct model_template template;
-    model_normalize_fn normalize; /* NULL when the file has no normalizer */
+    model_normalize_fn normalize;                   /* NULL when the file has no normalizer */
     bool has_bpe, has_added, has_pre, has_template; /* what close has to undo */
 };
 
@@ -108,9 +108,17 @@ static int require_bool(const json_t *object, const char *key, bool expected, co
 /* Files of the first days have no model.type; vocab and merges say what they are. */
 static int check_model(const json_t *model, const char *path, struct ltd_err *err)
 {
-    static const char *const keys[] = {
-        "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-        "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges", NULL};
+    static const char *const keys[] = {"type",
+                                       "dropout",
+                                       "unk_token",
+                                       "continuing_subword_prefix",
+                                       "end_of_word_suffix",
+                                       "fuse_unk",
+                                       "byte_fallback",
+                                       "ignore_merges",
+                                       "vocab",
+                                       "merges",
+                                       NULL};
     char where[MODEL_WHERE_BYTES];
     const char *type = "BPE";
     model_where(where, "%s: model", path);
@@ -178,9 +186,9 @@ static int check_decoder(const json_t *value, bool in_sequence, bool *found, con
 
 static int check_file(const struct model_tokenizer *tok, const json_t *root, struct ltd_err *err)
 {
-    static const char *const keys[] = {"version",       "truncation", "padding",
-                                       "added_tokens",  "normalizer", "pre_tokenizer",
-                                       "post_processor", "decoder",   "model", NULL};
+    static const char *const keys[] = {
+        "version",       "truncation",     "padding", "added_tokens", "normalizer",
+        "pre_tokenizer", "post_processor", "decoder", "model",        NULL};
     char where[MODEL_WHERE_BYTES];
     const char *version = "1.0";
     bool found = false;
@@ -224,8 +232,10 @@ struct model_tokenizer *model_tokenizer_open(const char *dir_or_path, int32_t vo
                                              struct ltd_err *err)
 {
     if (vocab_size <= 0)
-        return ltd_fail_null(err, LTD_E_INVALID, "tokenizer %s: found a vocabulary of %d, expected "
-                             "at least 1", dir_or_path, vocab_size);
+        return ltd_fail_null(err, LTD_E_INVALID,
+                             "tokenizer %s: found a vocabulary of %d, expected "
+                             "at least 1",
+                             dir_or_path, vocab_size);
     struct model_tokenizer *tok = calloc(1, sizeof *tok);
     if (!tok)
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "no memory for a tokenizer");
@@ -333,8 +343,10 @@ static int check_text(const char *text, size_t len, struct ltd_err *err)
                         MODEL_ENCODE_MAX_BYTES);
     size_t good = len ? ltd_utf8_valid_prefix(text, len) : 0;
     if (good < len)
-        return ltd_fail(err, LTD_E_INVALID, "the text is no UTF-8: found byte 0x%02x at offset %zu "
-                        "of %zu, expected a code point", (uint8_t)text[good], good, len);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "the text is no UTF-8: found byte 0x%02x at offset %zu "
+                        "of %zu, expected a code point",
+                        (uint8_t)text[good], good, len);
     return 0;
 }
 

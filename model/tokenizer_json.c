@@ -27,8 +27,8 @@ struct model_excerpt model_excerpt(const char *text, size_t len)
     return excerpt;
 }
 
-static int refuse(const json_t *value, const char *expected, const char *where,
-                  enum ltd_code code, struct ltd_err *err)
+static int refuse(const json_t *value, const char *expected, const char *where, enum ltd_code code,
+                  struct ltd_err *err)
 {
     char found[96];
     if (json_is_string(value))
@@ -58,27 +58,30 @@ int model_json_keys(const json_t *value, const char *const *keys, const char *wh
         return model_json_invalid(value, "an object", where, err);
     const char *key;
     json_t *item;
-    json_object_foreach((json_t *)value, key, item) {
+    json_object_foreach((json_t *)value, key, item)
+    {
         size_t i = 0;
         while (keys[i] && strcmp(keys[i], key) != 0)
             i++;
         if (!keys[i])
-            return ltd_fail(err, LTD_E_UNIMPLEMENTED, "%s: found key \"%s\", expected only keys that "
-                            "this program knows (the first is %s)", where,
-                            model_excerpt(key, strlen(key)).text, keys[0]);
+            return ltd_fail(err, LTD_E_UNIMPLEMENTED,
+                            "%s: found key \"%s\", expected only keys that "
+                            "this program knows (the first is %s)",
+                            where, model_excerpt(key, strlen(key)).text, keys[0]);
     }
     return 0;
 }
 
-int model_json_type(const json_t *value, const char **type, const char *where,
-                    struct ltd_err *err)
+int model_json_type(const json_t *value, const char **type, const char *where, struct ltd_err *err)
 {
     if (!json_is_object(value))
         return model_json_invalid(value, "an object with a type", where, err);
     const char *found = json_string_value(json_object_get(value, "type"));
     if (!found)
-        return ltd_fail(err, LTD_E_INVALID, "%s: found an object without a type, expected "
-                        "a string at key type", where);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "%s: found an object without a type, expected "
+                        "a string at key type",
+                        where);
     *type = found;
     return 0;
 }
@@ -86,8 +89,7 @@ int model_json_type(const json_t *value, const char **type, const char *where,
 int model_json_off(const json_t *object, const char *key, const char *where, struct ltd_err *err)
 {
     const json_t *value = json_object_get(object, key);
-    if (!value || json_is_null(value) ||
-        (json_is_string(value) && json_string_length(value) == 0))
+    if (!value || json_is_null(value) || (json_is_string(value) && json_string_length(value) == 0))
         return 0;
     char item[MODEL_WHERE_BYTES];
     model_where(item, "%s.%s", where, key);

@@ -33,8 +33,7 @@ int model_json_keys(const json_t *value, const char *const *keys, const char *wh
                     struct ltd_err *err);
 
 /* model_json_type - *type is the string at "type" of an object; borrowed from `value`. */
-int model_json_type(const json_t *value, const char **type, const char *where,
-                    struct ltd_err *err);
+int model_json_type(const json_t *value, const char **type, const char *where, struct ltd_err *err);
 
 /* model_json_off - the key is absent, null, or an empty string: the feature is not used. */
 int model_json_off(const json_t *object, const char *key, const char *where, struct ltd_err *err);

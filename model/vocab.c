@@ -21,11 +21,10 @@ static size_t arena_bytes(const json_t *model_vocab, const json_t *added)
     size_t total = 1;
     const char *text;
     const json_t *item;
-    json_object_foreach((json_t *)model_vocab, text, item)
-        total += 2 * strlen(text) + 1;
+    json_object_foreach((json_t *)model_vocab, text, item) total += 2 * strlen(text) + 1;
     size_t i;
-    json_array_foreach((json_t *)added, i, item)
-        total += 2 * json_string_length(json_object_get(item, "content")) + 1;
+    json_array_foreach((json_t *)added, i, item) total +=
+        2 * json_string_length(json_object_get(item, "content")) + 1;
     return total;
 }
 
@@ -46,9 +45,11 @@ static int32_t read_id(const struct model_vocab *vocab, const json_t *value, con
         json_integer_value(value) < vocab->size)
         return (int32_t)json_integer_value(value);
     char found[96];
-    return ltd_fail(err, LTD_E_INVALID, "%s: found %s, expected an id in [0, %d), the model's "
-                    "vocabulary", where,
-                    value ? ltd_json_describe(value, found, sizeof found) : "nothing", vocab->size);
+    return ltd_fail(err, LTD_E_INVALID,
+                    "%s: found %s, expected an id in [0, %d), the model's "
+                    "vocabulary",
+                    where, value ? ltd_json_describe(value, found, sizeof found) : "nothing",
+                    vocab->size);
 }
 
 /* Give a free id its text. */
@@ -57,9 +58,10 @@ static int add_token(struct model_vocab *vocab, const char *text, size_t len, in
 {
     struct model_vocab_token *token = &vocab->tokens[id];
     if (token->flags)
-        return ltd_fail(err, LTD_E_INVALID, "%s: found id %d, which is the id of \"%s\" already, "
-                        "expected an id of its own", where, id,
-                        model_excerpt(token->text, token->text_len).text);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "%s: found id %d, which is the id of \"%s\" already, "
+                        "expected an id of its own",
+                        where, id, model_excerpt(token->text, token->text_len).text);
     token->text = keep(vocab, text, len);
     token->text_len = (uint32_t)len;
     token->bytes = (const uint8_t *)token->text;
@@ -74,10 +76,10 @@ static int load_model_vocab(struct model_vocab *vocab, const json_t *model_vocab
 {
     const char *text;
     const json_t *value;
-    json_object_foreach((json_t *)model_vocab, text, value) {
+    json_object_foreach((json_t *)model_vocab, text, value)
+    {
         char where[MODEL_WHERE_BYTES];
-        model_where(where, "%s: model.vocab \"%s\"", path,
-                    model_excerpt(text, strlen(text)).text);
+        model_where(where, "%s: model.vocab \"%s\"", path, model_excerpt(text, strlen(text)).text);
         int32_t id = read_id(vocab, value, where, err);
         if (id < 0 || add_token(vocab, text, strlen(text), id, where, err) != 0)
             return -1;
@@ -101,8 +103,10 @@ static int load_added_token(struct model_vocab *vocab, const json_t *item, const
     size_t len = json_string_length(content);
     int32_t known = model_vocab_find(vocab, text, len);
     if (known >= 0 && (known != id || (vocab->tokens[id].flags & MODEL_TOKEN_ADDED)))
-        return ltd_fail(err, LTD_E_INVALID, "%s: found \"%s\" with id %d, expected it once and with "
-                        "the id %d it has before", where, model_excerpt(text, len).text, id, known);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "%s: found \"%s\" with id %d, expected it once and with "
+                        "the id %d it has before",
+                        where, model_excerpt(text, len).text, id, known);
     if (known < 0 && add_token(vocab, text, len, id, where, err) != 0)
         return -1;
     vocab->tokens[id].flags |= MODEL_TOKEN_ADDED | (special ? MODEL_TOKEN_SPECIAL : 0);
@@ -114,7 +118,8 @@ static int load_added(struct model_vocab *vocab, const json_t *added, const char
 {
     size_t i;
     const json_t *item;
-    json_array_foreach((json_t *)added, i, item) {
+    json_array_foreach((json_t *)added, i, item)
+    {
         char where[MODEL_WHERE_BYTES];
         model_where(where, "%s: added_tokens[%zu]", path, i);
         if (load_added_token(vocab, item, where, err) != 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model/vocab.h - every token of a tokenizer: its id, its text in the file, the bytes it stands for.
+ * model/vocab.h - every token of a tokenizer: id, text in the file, bytes it stands for.
  *
  * Filled from two lists of tokenizer.json that may overlap: model.vocab (what merges produce) and
  * added_tokens (what is matched as a whole). They must agree where they overlap, and no id and no

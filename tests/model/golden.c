@@ -95,10 +95,10 @@ static struct rig *rig_for(const struct player *p, const char *policy)
 
 struct call {
     struct rig *rig;
-    int32_t n;                             /* positions */
+    int32_t n; /* positions */
     int32_t seq[2 * MAX_CALL];
     int32_t position[2 * MAX_CALL];
-    float *e, *latent, *hidden, *logits;   /* [2 * MAX_CALL][n or vocab] */
+    float *e, *latent, *hidden, *logits; /* [2 * MAX_CALL][n or vocab] */
     struct model_slot slots[2 * MAX_CALL];
 };
 
@@ -242,7 +242,10 @@ static void bench_open(struct bench *b, const struct player *p, int32_t n_layers
     b->rope = model_rope_create(b->env.config.head_dim, b->env.config.rope_base, 16, &err);
     b->env.rope = b->rope;
     b->exchange = model_exchange_local(&b->env.config);
-    const struct model_kv_spec spec = {2, n_layers, b->env.config.n_heads, b->env.config.head_dim,
+    const struct model_kv_spec spec = {2,
+                                       n_layers,
+                                       b->env.config.n_heads,
+                                       b->env.config.head_dim,
                                        {.n_planes = 1, .holes = MODEL_KV_LATEST}};
     b->kv = model_kv_create(&spec, &err);
     assert_true(b->rope && b->kv);
@@ -266,7 +269,7 @@ static void bench_begin(struct bench *b, int32_t batch, int32_t length)
     b->work.n_batch = batch * length;
     for (int32_t i = 0; i < b->work.n_batch; i++)
         b->work.places[i] = (struct model_place){b->pages[i / length], 1, i % length, 0};
-    if (model_work_begin(&b->work, &b->env, b->kv, &err) != 0)
+    if (model_work_begin(&b->work, b->kv, &err) != 0)
         rig_fail("model_work_begin", &err);
 }
 
@@ -515,8 +518,8 @@ static void play_fixed(struct player *p, const char *policy, int32_t steps)
 {
     char name[96];
     snprintf(name, sizeof name, "gen.%s.r%d", policy, steps);
-    const struct decode d = {.name = name, .policy = policy,
-                             .rule = {MODEL_EXIT_FIXED, 1, steps, 0.0}};
+    const struct decode d = {
+        .name = name, .policy = policy, .rule = {MODEL_EXIT_FIXED, 1, steps, 0.0}};
     play_decode(p, &d);
 }
 
@@ -524,7 +527,9 @@ static void play_adaptive(struct player *p, const char *policy)
 {
     char name[96];
     snprintf(name, sizeof name, "adaptive.latent-diff.%s", policy);
-    const struct decode d = {.name = name, .policy = policy, .keep_steps = true,
+    const struct decode d = {.name = name,
+                             .policy = policy,
+                             .keep_steps = true,
                              .keep_values = true,
                              .rule = {MODEL_EXIT_LATENT_DIFF, 1, 32, AUTO_DIFF}};
     play_decode(p, &d);
@@ -619,11 +624,15 @@ static void play_all(struct player *p)
     play_fixed(p, "full", 32);
     play_adaptive(p, "full");
     play_tokenwise(p, adaptive_policy);
-    const struct decode continuous = {.name = "gen.continuous.full.r4", .policy = "full",
-                                      .warm = WARM_NORMED, .rule = {MODEL_EXIT_FIXED, 1, 4, 0.0}};
+    const struct decode continuous = {.name = "gen.continuous.full.r4",
+                                      .policy = "full",
+                                      .warm = WARM_NORMED,
+                                      .rule = {MODEL_EXIT_FIXED, 1, 4, 0.0}};
     play_decode(p, &continuous);
     const struct decode adaptive = {.name = "adaptive_continuous.latent-diff",
-                                    .policy = adaptive_policy, .warm = WARM_RAW, .keep_steps = true,
+                                    .policy = adaptive_policy,
+                                    .warm = WARM_RAW,
+                                    .keep_steps = true,
                                     .rule = {MODEL_EXIT_LATENT_DIFF, 1, 32, AUTO_DIFF}};
     play_decode(p, &adaptive);
     play_sampling(p);

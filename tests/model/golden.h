@@ -2,9 +2,10 @@
 /*
  * tests/model/golden.h - replay everything that the golden vectors describe, into named arrays.
  *
- * tests/data/golden/<case>/golden.safetensors was computed by the authors' code. golden_run computes the
- * same quantities with this project's code for one tier and one rank group, under the same names.
- * Two runs can then be compared with the vectors (tolerances) and with each other (bits).
+ * tests/data/golden/<case>/golden.safetensors was computed by the authors' code. golden_run
+ * computes the same quantities with this project's code for one tier and one rank group, under the
+ * same names. Two runs can then be compared with the vectors (tolerances) and with each other
+ * (bits).
  */
 #ifndef LATENTD_TESTS_MODEL_GOLDEN_H
 #define LATENTD_TESTS_MODEL_GOLDEN_H
@@ -17,8 +18,8 @@
 struct golden_array {
     char name[96];
     int64_t count;
-    float *floats;   /* owned; NULL for integers */
-    int64_t *ints;   /* owned; NULL for floats */
+    float *floats; /* owned; NULL for integers */
+    int64_t *ints; /* owned; NULL for floats */
 };
 
 struct golden_run {

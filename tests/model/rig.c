@@ -21,7 +21,7 @@ struct rank {
     struct model_core *core;
     struct model_exchange exchange;
     struct model_slot slots[RIG_MAX_SLOTS];
-    float *latents; /* [RIG_MAX_SLOTS][n] this rank's replicas */
+    float *latents;   /* [RIG_MAX_SLOTS][n] this rank's replicas */
     const float *own; /* offered to the gather under way */
     enum model_part part;
     int32_t n_pos;
@@ -77,7 +77,8 @@ static int gather(void *arg, enum model_part part, const float *own, float *full
         size_t count = (size_t)model_part_own(part, config, &rig->shards[r]);
         size_t begin = (size_t)model_part_begin(part, config, &rig->shards[r]);
         if (other->part != part || other->n_pos != n_pos || (count > 0) != (other->own != NULL))
-            rc = ltd_fail(err, LTD_E_RANK, "ranks %d and %d are in different gathers", self->idx, r);
+            rc =
+                ltd_fail(err, LTD_E_RANK, "ranks %d and %d are in different gathers", self->idx, r);
         for (int32_t p = 0; rc == 0 && count > 0 && p < n_pos; p++)
             memcpy(full + (size_t)p * width + begin, other->own + (size_t)p * count,
                    count * sizeof *full);
@@ -140,7 +141,8 @@ struct rig *rig_create(const struct rig_spec *spec)
         rig_fail("model_checkpoint_open", &err);
     const struct model_config *config = model_checkpoint_config(rig->ckpt);
     const struct kern_ctx ctx = {spec->ops, spec->n_threads, 0};
-    const struct model_border_options border = {32, config->max_positions,
+    /* Small and odd: longer calls are cut, which must not show. */
+    const struct model_border_options border = {7, config->max_positions,
                                                 RIG_MAX_SEQS * RIG_SEQ_PAGES};
     rig->border = model_border_create(rig->ckpt, &ctx, &border, &err);
     if (!rig->border)
@@ -157,8 +159,7 @@ struct rig *rig_create(const struct rig_spec *spec)
     pthread_barrier_init(&rig->gate, NULL, (unsigned)rig->n_ranks);
     pthread_barrier_init(&rig->round, NULL, (unsigned)rig->n_ranks + 1);
     for (int32_t r = 0; r < rig->n_ranks; r++)
-        assert_int_equal(
-            pthread_create(&rig->ranks[r].thread, NULL, rank_main, &rig->ranks[r]), 0);
+        assert_int_equal(pthread_create(&rig->ranks[r].thread, NULL, rank_main, &rig->ranks[r]), 0);
     return rig;
 }
 

@@ -17,11 +17,11 @@
 #include "model/border.h"
 #include "model/core.h"
 
-#define RIG_MAX_RANKS  7
-#define RIG_MAX_SLOTS  64
-#define RIG_SEQ_PAGES  6
-#define RIG_MAX_SEQS   24
-#define RIG_MAX_STEPS  40
+#define RIG_MAX_RANKS 7
+#define RIG_MAX_SLOTS 64
+#define RIG_SEQ_PAGES 6
+#define RIG_MAX_SEQS  24
+#define RIG_MAX_STEPS 40
 
 struct rig;
 
@@ -30,7 +30,7 @@ struct rig_spec {
     const struct kern_ops *ops; /* tier, possibly wrapped */
     int32_t n_ranks;
     int32_t n_threads;
-    const char *policy;         /* published name */
+    const char *policy; /* published name */
 };
 
 /* Fails the running test on any error. */

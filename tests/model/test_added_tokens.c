@@ -26,8 +26,8 @@ static void overlapping_tokens_are_taken_from_the_left(void **state)
 {
     (void)state;
     struct model_tokenizer *tok = open_small(&(struct small_file){
-        .added = ADDED(300, "<a>", "") ", " ADDED(301, "<a><b>", "") ", " ADDED(302, "<b>x", "") ", "
-                 ADDED(303, "<b>", "") ", " ADDED(304, "<b>xyz", "")});
+        .added = ADDED(300, "<a>", "") ", " ADDED(301, "<a><b>", "") ", " ADDED(
+            302, "<b>x", "") ", " ADDED(303, "<b>", "") ", " ADDED(304, "<b>xyz", "")});
     expect_tokens(tok, "<a><b>", 0, "<a><b>|");
     expect_tokens(tok, "<a><b>xyz", 0, "<a><b>|x|y|z|");
     expect_tokens(tok, "<b>xy", 0, "<b>x|y|");
@@ -42,8 +42,9 @@ static void strip_takes_white_space_and_never_a_neighbours(void **state)
 {
     (void)state;
     struct model_tokenizer *tok = open_small(&(struct small_file){
-        .added = ADDED(300, "<l>", ", \"lstrip\": true") ", " ADDED(301, "<r>", ", \"rstrip\": true")
-                 ", " ADDED(302, "<b>", ", \"lstrip\": true, \"rstrip\": true")});
+        .added = ADDED(300, "<l>", ", \"lstrip\": true") ", " ADDED(
+            301, "<r>", ", \"rstrip\": true") ", " ADDED(302, "<b>",
+                                                         ", \"lstrip\": true, \"rstrip\": true")});
     expect_tokens(tok, "x \xC2\xA0\xE3\x80\x80<l> y", 0, "x|<l>|\xC4\xA0|y|");
     expect_tokens(tok, "x <r> \n y", 0, "x|\xC4\xA0|<r>|y|");
     expect_tokens(tok, " <b> ", 0, "<b>|");
@@ -56,24 +57,27 @@ static void strip_takes_white_space_and_never_a_neighbours(void **state)
 static void a_single_word_token_is_not_part_of_a_word(void **state)
 {
     (void)state;
-    struct model_tokenizer *tok = open_small(
-        &(struct small_file){.added = ADDED(300, "ab", ", \"single_word\": true")});
+    struct model_tokenizer *tok =
+        open_small(&(struct small_file){.added = ADDED(300, "ab", ", \"single_word\": true")});
     expect_tokens(tok, "ab", 0, "ab|");
     expect_tokens(tok, "ab ab,ab", 0, "ab|\xC4\xA0|ab|,|ab|");
     expect_tokens(tok, "xab", 0, "x|a|b|");
     expect_tokens(tok, "abx", 0, "a|b|x|");
     expect_tokens(tok, "ab_", 0, "a|b|_|");
     expect_tokens(tok, "abab", 0, "a|b|a|b|");
-    expect_tokens(tok, "\xE6\xBC\xA2" "ab", 0, "\xC3\xA6|\xC2\xBC|\xC2\xA2|a|b|");
+    expect_tokens(tok,
+                  "\xE6\xBC\xA2"
+                  "ab",
+                  0, "\xC3\xA6|\xC2\xBC|\xC2\xA2|a|b|");
     model_tokenizer_close(tok);
 }
 
 static void special_tokens_are_text_when_not_asked_for_others_never_are(void **state)
 {
     (void)state;
-    struct model_tokenizer *tok = open_small(&(struct small_file){
-        .added = ADDED(300, "<s>", ", \"special\": true") ", " ADDED(301, "<n>", "") ", "
-                 ADDED(302, "<s><n>", ", \"special\": true")});
+    struct model_tokenizer *tok = open_small(
+        &(struct small_file){.added = ADDED(300, "<s>", ", \"special\": true") ", " ADDED(
+                                 301, "<n>", "") ", " ADDED(302, "<s><n>", ", \"special\": true")});
     expect_tokens(tok, "<s> <n>", MODEL_ENCODE_PARSE_SPECIAL, "<s>|\xC4\xA0|<n>|");
     expect_tokens(tok, "<s> <n>", 0, "<|s|>|\xC4\xA0|<n>|");
     expect_tokens(tok, "<s><n>", MODEL_ENCODE_PARSE_SPECIAL, "<s><n>|");
@@ -83,10 +87,10 @@ static void special_tokens_are_text_when_not_asked_for_others_never_are(void **s
 static void tokens_of_the_text_as_it_came_go_before_normalised_ones(void **state)
 {
     (void)state;
-    struct model_tokenizer *tok = open_small(&(struct small_file){
-        .added = ADDED(300, "e\\u0301!", ", \"normalized\": true") ", "
-                 ADDED(301, "e\\u0301?", ", \"normalized\": false"),
-        .more = ", \"normalizer\": {\"type\": \"NFC\"}"});
+    struct model_tokenizer *tok = open_small(
+        &(struct small_file){.added = ADDED(300, "e\\u0301!", ", \"normalized\": true") ", " ADDED(
+                                 301, "e\\u0301?", ", \"normalized\": false"),
+                             .more = ", \"normalizer\": {\"type\": \"NFC\"}"});
     expect_tokens(tok, "xe\xCC\x81!", 0, "x|e\xCC\x81!|");
     expect_tokens(tok, "x\xC3\xA9!", 0, "x|e\xCC\x81!|"); /* the composed form is the same text */
     expect_tokens(tok, "xe\xCC\x81?", 0, "x|e\xCC\x81?|");
@@ -98,10 +102,9 @@ static void tokens_equal_after_normalisation_are_refused(void **state)
 {
     (void)state;
     struct ltd_err err = {0};
-    struct small_file file = {
-        .added = ADDED(300, "e\\u0301!", ", \"normalized\": true") ", "
-                 ADDED(301, "\\u00e9!", ", \"normalized\": true"),
-        .more = ", \"normalizer\": {\"type\": \"NFC\"}"};
+    struct small_file file = {.added = ADDED(300, "e\\u0301!", ", \"normalized\": true") ", " ADDED(
+                                  301, "\\u00e9!", ", \"normalized\": true"),
+                              .more = ", \"normalizer\": {\"type\": \"NFC\"}"};
     char *text = small_text(&file);
     assert_null(open_text(text, 1024, &err));
     assert_non_null(strstr(err.msg, "with ids"));
@@ -112,13 +115,14 @@ static void tokens_equal_after_normalisation_are_refused(void **state)
 static void random_texts_are_searched_as_by_hand(void **state)
 {
     (void)state;
-    static const char *const tokens[] = {"a", "ab", "abc", "b<", "<a", "<ab>", "c", "ca", "cab<", ">>"};
+    static const char *const tokens[] = {"a",    "ab", "abc", "b<",   "<a",
+                                         "<ab>", "c",  "ca",  "cab<", ">>"};
     const size_t n_tokens = sizeof tokens / sizeof *tokens;
     char added[1024] = "";
     for (size_t i = 0; i < n_tokens; i++)
         if (strlen(tokens[i]) > 1)
-            sprintf(added + strlen(added), "%s{\"id\": %zu, \"content\": \"%s\"}", *added ? ", " : "",
-                    300 + i, tokens[i]);
+            sprintf(added + strlen(added), "%s{\"id\": %zu, \"content\": \"%s\"}",
+                    *added ? ", " : "", 300 + i, tokens[i]);
     struct model_tokenizer *tok = open_small(&(struct small_file){.added = added});
     unsigned seed = 7;
     for (int round = 0; round < 2000; round++) {
@@ -131,7 +135,8 @@ static void random_texts_are_searched_as_by_hand(void **state)
         for (size_t at = 0; at < 32;) {
             size_t best = 0, best_len = 1;
             for (size_t i = 0; i < n_tokens; i++)
-                if (strlen(tokens[i]) > best_len && strncmp(text + at, tokens[i], strlen(tokens[i])) == 0) {
+                if (strlen(tokens[i]) > best_len &&
+                    strncmp(text + at, tokens[i], strlen(tokens[i])) == 0) {
                     best = 300 + i;
                     best_len = strlen(tokens[i]);
                 }

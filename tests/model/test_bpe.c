@@ -124,8 +124,8 @@ static void random_merges_give_what_the_plain_way_gives(void **state)
             struct model_tokens out;
             struct ltd_err err = {0};
             model_tokens_init(&out);
-            assert_int_equal(model_bpe_encode(&rig.bpe, &rig.scratch, (uint8_t *)piece, len, &out,
-                                              &err), 0);
+            assert_int_equal(
+                model_bpe_encode(&rig.bpe, &rig.scratch, (uint8_t *)piece, len, &out, &err), 0);
             if (!same_ids(out.ids, out.n, ids, n))
                 fail_msg("seed %u, piece %.*s", seed, (int)len, piece);
             model_tokens_fini(&out);
@@ -162,7 +162,8 @@ static void work_grows_like_the_piece(void **state)
 static void a_whole_token_is_taken_before_merges_only_when_the_file_says_so(void **state)
 {
     (void)state;
-    /* "abc" is a token that the merges never reach: b and c go together first, and "a bc" is none. */
+    /* "abc" is a token that the merges never reach: b and c go together first, and "a bc" is none.
+     */
     for (int ignore = 0; ignore < 2; ignore++) {
         struct small_file file = {
             .vocab = ", \"ab\": 256, \"bc\": 257, \"abc\": 258",

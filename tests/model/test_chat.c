@@ -7,7 +7,10 @@
 
 #include "model/chat.h"
 
-#define MESSAGE(r, c) {.role = r, .role_len = sizeof r - 1, .content = c, .content_len = sizeof c - 1}
+#define MESSAGE(r, c)                                                                              \
+    {                                                                                              \
+        .role = r, .role_len = sizeof r - 1, .content = c, .content_len = sizeof c - 1             \
+    }
 
 static struct model_tokens render(const struct model_chat *chat,
                                   const struct model_chat_message *messages, size_t n, bool prompt)
@@ -21,11 +24,13 @@ static struct model_tokens render(const struct model_chat *chat,
 }
 
 /* The format as text, whose special tokens are parsed: right as long as no content spells one. */
-static void expect_like_text(const struct model_chat *chat, const struct model_chat_message *messages,
-                             size_t n, bool prompt, const char *text)
+static void expect_like_text(const struct model_chat *chat,
+                             const struct model_chat_message *messages, size_t n, bool prompt,
+                             const char *text)
 {
     struct model_tokens found = render(chat, messages, n, prompt);
-    struct model_tokens expected = encode(chat->tok, text, strlen(text), MODEL_ENCODE_PARSE_SPECIAL);
+    struct model_tokens expected =
+        encode(chat->tok, text, strlen(text), MODEL_ENCODE_PARSE_SPECIAL);
     if (!same_ids(found.ids, found.n, expected.ids, expected.n))
         fail_msg("%s", text);
     model_tokens_fini(&found);
@@ -42,19 +47,22 @@ static void conversations_are_written_as_published(void **state)
     const struct model_chat_message talk[] = {
         MESSAGE("system", "You are brief."), MESSAGE("user", " \n What is 2+2?\t\xE3\x80\x80"),
         MESSAGE("assistant", "4"), MESSAGE("Huginn", ""), MESSAGE("user", "Why?\n\nSay it.")};
-    expect_like_text(&chat, talk, 1, true,
-                     "<|begin_text|><|begin_header|>system<|end_header|>\n\nYou are brief.<|end_turn|>"
-                     "<|begin_header|>Huginn<|end_header|>\n\n");
-    expect_like_text(&chat, talk, 1, false,
-                     "<|begin_text|><|begin_header|>system<|end_header|>\n\nYou are brief.<|end_turn|>"
-                     "<|end_text|>");
-    expect_like_text(&chat, talk, 5, true,
-                     "<|begin_text|><|begin_header|>system<|end_header|>\n\nYou are brief.<|end_turn|>"
-                     "<|begin_header|>user<|end_header|>\n\nWhat is 2+2?<|end_turn|>"
-                     "<|begin_header|>Huginn<|end_header|>\n\n4<|end_turn|>"
-                     "<|begin_header|>Huginn<|end_header|>\n\n<|end_turn|>"
-                     "<|begin_header|>user<|end_header|>\n\nWhy?\n\nSay it.<|end_turn|>"
-                     "<|begin_header|>Huginn<|end_header|>\n\n");
+    expect_like_text(
+        &chat, talk, 1, true,
+        "<|begin_text|><|begin_header|>system<|end_header|>\n\nYou are brief.<|end_turn|>"
+        "<|begin_header|>Huginn<|end_header|>\n\n");
+    expect_like_text(
+        &chat, talk, 1, false,
+        "<|begin_text|><|begin_header|>system<|end_header|>\n\nYou are brief.<|end_turn|>"
+        "<|end_text|>");
+    expect_like_text(
+        &chat, talk, 5, true,
+        "<|begin_text|><|begin_header|>system<|end_header|>\n\nYou are brief.<|end_turn|>"
+        "<|begin_header|>user<|end_header|>\n\nWhat is 2+2?<|end_turn|>"
+        "<|begin_header|>Huginn<|end_header|>\n\n4<|end_turn|>"
+        "<|begin_header|>Huginn<|end_header|>\n\n<|end_turn|>"
+        "<|begin_header|>user<|end_header|>\n\nWhy?\n\nSay it.<|end_turn|>"
+        "<|begin_header|>Huginn<|end_header|>\n\n");
     model_tokenizer_close(tok);
 }
 
@@ -91,11 +99,13 @@ static void white_space_goes_as_in_the_published_template(void **state)
     char content[64];
     snprintf(content, sizeof content, "%sa b%s", outer, outer);
     const struct model_chat_message message = {"user", 4, content, strlen(content)};
-    expect_like_text(&chat, &message, 1, false,
-                     "<|begin_text|><|begin_header|>user<|end_header|>\n\na b<|end_turn|><|end_text|>");
+    expect_like_text(
+        &chat, &message, 1, false,
+        "<|begin_text|><|begin_header|>user<|end_header|>\n\na b<|end_turn|><|end_text|>");
     const struct model_chat_message blank = {"user", 4, outer, strlen(outer)};
-    expect_like_text(&chat, &blank, 1, false,
-                     "<|begin_text|><|begin_header|>user<|end_header|>\n\n<|end_turn|><|end_text|>");
+    expect_like_text(
+        &chat, &blank, 1, false,
+        "<|begin_text|><|begin_header|>user<|end_header|>\n\n<|end_turn|><|end_text|>");
     model_tokenizer_close(tok);
 }
 
@@ -105,15 +115,14 @@ static void invisible_characters_that_are_no_white_space_stay(void **state)
     (void)state;
 #define SPECIAL(id, text) "{\"id\": " #id ", \"content\": \"<|" text "|>\", \"special\": true}"
     struct model_tokenizer *tok = open_small(&(struct small_file){
-        .added = SPECIAL(300, "begin_text") ", " SPECIAL(301, "end_text") ", "
-                 SPECIAL(302, "begin_header") ", " SPECIAL(303, "end_header") ", "
-                 SPECIAL(304, "end_turn")});
+        .added = SPECIAL(300, "begin_text") ", " SPECIAL(301, "end_text") ", " SPECIAL(
+            302, "begin_header") ", " SPECIAL(303, "end_header") ", " SPECIAL(304, "end_turn")});
     struct model_chat chat;
     struct ltd_err err = {0};
     assert_int_equal(model_chat_init(&chat, tok, &err), 0);
     const struct model_chat_message kept = MESSAGE("me", " \xE2\x80\x8B \xEF\xBB\xBF\n");
     struct model_tokens ids = render(&chat, &kept, 1, false);
-    static const int32_t expected[] = {300,  302,  'm',  'e', 303,  '\n', '\n', 0xE2,
+    static const int32_t expected[] = {300,  302,  'm', 'e',  303,  '\n', '\n', 0xE2,
                                        0x80, 0x8B, ' ', 0xEF, 0xBB, 0xBF, 304,  301};
     assert_true(same_ids(ids.ids, ids.n, expected, sizeof expected / sizeof *expected));
     model_tokens_fini(&ids);
@@ -164,7 +173,8 @@ static void a_tokenizer_without_the_format_is_refused_by_the_token(void **state)
     (void)state;
     struct model_chat chat;
     struct ltd_err err = {0};
-    struct model_tokenizer *tok = open_fixture("llama"); /* begins and ends a text, has no headers */
+    struct model_tokenizer *tok =
+        open_fixture("llama"); /* begins and ends a text, has no headers */
     assert_int_equal(model_chat_init(&chat, tok, &err), -1);
     assert_int_equal(err.code, LTD_E_UNIMPLEMENTED);
     assert_non_null(strstr(err.msg, "found no token <|begin_header|>"));

@@ -25,6 +25,7 @@
 #include "model/border.h"
 #include "model/checkpoint.h"
 #include "model/core.h"
+#include "model/layout.h"
 
 #define SMALL TEST_DATA_DIR "/golden/tiny-p2r4c2"
 #define BF16  TEST_DATA_DIR "/golden/tiny-p1r2c1-bf16"
@@ -101,13 +102,13 @@ static void copy_model(const char *from)
 /* ---- the editor: a tensor file as a list, changed and written back ---- */
 
 struct edit {
-    const char *tensor;  /* which one; NULL: add a new one */
-    const char *rename;  /* new name, or NULL */
-    const char *dtype;   /* new label of the same width, or NULL */
-    bool drop;           /* leave it out */
-    bool cut_row;        /* one row less */
-    bool flip;           /* another bit in its last byte */
-    bool not_a_number;   /* its first element becomes NaN */
+    const char *tensor; /* which one; NULL: add a new one */
+    const char *rename; /* new name, or NULL */
+    const char *dtype;  /* new label of the same width, or NULL */
+    bool drop;          /* leave it out */
+    bool cut_row;       /* one row less */
+    bool flip;          /* another bit in its last byte */
+    bool not_a_number;  /* its first element becomes NaN */
 };
 
 static void put_shape(json_t *entry, const struct model_tensor *t, bool cut_row)
@@ -258,8 +259,7 @@ static void an_untied_head_is_used_when_the_configuration_says_so(void **state)
     float hidden[40] = {0}, logits[97], row[40];
     hidden[39] = 1.0f; /* picks the last column, whose last row was changed */
     model_border_head(border, hidden, 1, logits);
-    assert_int_equal(
-        model_checkpoint_floats(ckpt, "lm_head.weight", 96 * 40, 40, row, &err), 0);
+    assert_int_equal(model_checkpoint_floats(ckpt, "lm_head.weight", 96 * 40, 40, row, &err), 0);
     assert_true(logits[96] == row[39]);
     assert_int_equal(
         model_checkpoint_floats(ckpt, "transformer.wte.weight", 96 * 40, 40, row, &err), 0);
@@ -287,38 +287,53 @@ static void damaged_tensors_are_refused_by_name(void **state)
         {{.tensor = "transformer.wte.weight", .drop = true}, "transformer.wte.weight", "missing"},
         {{.tensor = "transformer.adapter.weight", .drop = true}, "adapter.weight", "missing"},
         {{.tensor = "transformer.ln_f.weight", .drop = true}, "ln_f.weight", "missing"},
-        {{.tensor = "transformer.prelude.1.norm_3.weight", .drop = true}, "prelude.1.norm_3",
+        {{.tensor = "transformer.prelude.1.norm_3.weight", .drop = true},
+         "prelude.1.norm_3",
          "missing"},
-        {{.tensor = "transformer.core_block.3.mlp.fc.weight", .drop = true}, "core_block.3.mlp.fc",
+        {{.tensor = "transformer.core_block.3.mlp.fc.weight", .drop = true},
+         "core_block.3.mlp.fc",
          "missing"},
-        {{.tensor = "transformer.coda.0.attn.qk_bias", .drop = true}, "coda.0.attn.qk_bias",
+        {{.tensor = "transformer.coda.0.attn.qk_bias", .drop = true},
+         "coda.0.attn.qk_bias",
          "missing"},
-        {{.tensor = NULL, .rename = "transformer.extra.weight"}, "transformer.extra.weight",
+        {{.tensor = NULL, .rename = "transformer.extra.weight"},
+         "transformer.extra.weight",
          "expected only tensors"},
-        {{.tensor = NULL, .rename = "model.transformer.ln_f.weight"}, "model.transformer",
+        {{.tensor = NULL, .rename = "model.transformer.ln_f.weight"},
+         "model.transformer",
          "expected only tensors"},
-        {{.tensor = NULL, .rename = "transformer.adapter.bias"}, "adapter.bias",
+        {{.tensor = NULL, .rename = "transformer.adapter.bias"},
+         "adapter.bias",
          "expected only tensors"},
-        {{.tensor = NULL, .rename = "transformer.coda.2.norm_1.weight"}, "coda.2.norm_1",
+        {{.tensor = NULL, .rename = "transformer.coda.2.norm_1.weight"},
+         "coda.2.norm_1",
          "expected only tensors"},
-        {{.tensor = "transformer.wte.weight", .cut_row = true}, "shape [96, 40]",
+        {{.tensor = "transformer.wte.weight", .cut_row = true},
+         "shape [96, 40]",
          "expected [97, 40]"},
-        {{.tensor = "transformer.adapter.weight", .cut_row = true}, "shape [39, 80]",
+        {{.tensor = "transformer.adapter.weight", .cut_row = true},
+         "shape [39, 80]",
          "expected [40, 80]"},
         {{.tensor = "transformer.core_block.0.attn.Wqkv.weight", .cut_row = true},
-         "shape [119, 40]", "expected [120, 40]"},
+         "shape [119, 40]",
+         "expected [120, 40]"},
         {{.tensor = "transformer.core_block.1.attn.proj.weight", .cut_row = true},
-         "shape [39, 40]", "expected [40, 40]"},
-        {{.tensor = "transformer.core_block.1.mlp.fc.weight", .cut_row = true}, "shape [105, 40]",
+         "shape [39, 40]",
+         "expected [40, 40]"},
+        {{.tensor = "transformer.core_block.1.mlp.fc.weight", .cut_row = true},
+         "shape [105, 40]",
          "expected [106, 40]"},
-        {{.tensor = "transformer.coda.1.mlp.proj.weight", .cut_row = true}, "shape [39, 53]",
+        {{.tensor = "transformer.coda.1.mlp.proj.weight", .cut_row = true},
+         "shape [39, 53]",
          "expected [40, 53]"},
-        {{.tensor = "transformer.coda.1.attn.qk_bias", .cut_row = true}, "shape [1, 1, 5, 8]",
+        {{.tensor = "transformer.coda.1.attn.qk_bias", .cut_row = true},
+         "shape [1, 1, 5, 8]",
          "expected [2, 1, 5, 8]"},
         {{.tensor = "transformer.ln_f.weight", .cut_row = true}, "shape [39]", "expected [40]"},
         {{.tensor = "transformer.ln_f.weight", .dtype = "I32"}, "dtype I32", "expected F32"},
         {{.tensor = "lm_head.weight", .flip = true}, "lm_head.weight differs", "element 3879"},
-        {{.tensor = "transformer.wte.weight", .flip = true}, "lm_head.weight differs",
+        {{.tensor = "transformer.wte.weight", .flip = true},
+         "lm_head.weight differs",
          "tie_embeddings"},
         {{.tensor = "lm_head.weight", .cut_row = true}, "lm_head.weight", "expected a copy"},
         {{.tensor = "lm_head.weight", .dtype = "I32"}, "of I32", "expected a copy"},
@@ -416,8 +431,8 @@ static void a_tensor_in_two_files_is_refused(void **state)
 
 static void an_index_that_is_none_is_refused(void **state)
 {
-    static const char *const texts[] = {"{", "[]", "{}", "{\"weight_map\": []}",
-                                        "{\"weight_map\": {}}", "{\"weight_map\": 1}"};
+    static const char *const texts[] = {
+        "{", "[]", "{}", "{\"weight_map\": []}", "{\"weight_map\": {}}", "{\"weight_map\": 1}"};
     (void)state;
     copy_model(BF16);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -446,10 +461,9 @@ static void a_directory_needs_exactly_one_way_to_its_tensors(void **state)
 
 static void a_weight_that_is_not_finite_is_refused_at_load(void **state)
 {
-    static const char *const names[] = {"transformer.core_block.2.mlp.proj.weight",
-                                        "transformer.core_block.0.norm_2.weight",
-                                        "transformer.core_block.1.attn.qk_bias",
-                                        "transformer.adapter.weight"};
+    static const char *const names[] = {
+        "transformer.core_block.2.mlp.proj.weight", "transformer.core_block.0.norm_2.weight",
+        "transformer.core_block.1.attn.qk_bias", "transformer.adapter.weight"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const struct edit edit = {.tensor = names[i], .not_a_number = true};
@@ -602,6 +616,88 @@ static void the_hash_names_the_model_and_nothing_else(void **state)
     assert_string_not_equal(golden, other);
 }
 
+/* A model of 84 MB that is one hole in a file: small shapes under a large vocabulary. */
+static size_t write_large_model(size_t *wte_begin, size_t *wte_end)
+{
+    static const char config[] =
+        "{\"model_type\": \"huginn_raven\", \"n_embd\": 20, \"n_heads\": 2,"
+        " \"intermediate_size\": 2, \"n_layers_in_prelude\": 1,"
+        " \"n_layers_in_recurrent_block\": 1, \"n_layers_in_coda\": 1, \"vocab_size\": 1048576}";
+    struct model_config parsed;
+    struct model_layout layout;
+    struct ltd_err err = {0};
+    struct ltd_bytes none;
+    size_t at = 0;
+    assert_int_equal(model_config_parse(config, strlen(config), "test", &parsed, &err), 0);
+    assert_int_equal(model_layout_build(&layout, &parsed, &err), 0);
+    json_t *header = json_object();
+    for (int32_t i = 0; i < layout.n_rows; i++) {
+        const struct model_layout_row *row = &layout.rows[i];
+        struct model_tensor t = {.n_dims = row->n_dims};
+        size_t bytes = sizeof(float);
+        json_t *entry = json_pack("{s:s}", "dtype", "F32");
+        for (int32_t d = 0; d < row->n_dims; d++) {
+            t.shape[d] = row->shape[d];
+            bytes *= (size_t)row->shape[d];
+        }
+        put_shape(entry, &t, false);
+        json_object_set_new(entry, "data_offsets",
+                            json_pack("[I,I]", (json_int_t)at, (json_int_t)(at + bytes)));
+        json_object_set_new(header, row->name, entry);
+        if (strcmp(row->name, MODEL_NAME_WTE) == 0)
+            *wte_begin = at;
+        at += bytes;
+        if (strcmp(row->name, MODEL_NAME_WTE) == 0)
+            *wte_end = at;
+    }
+    ltd_bytes_init(&none);
+    write_back("model.safetensors", header, &none);
+    write_text("config.json", config, strlen(config));
+    struct stat st;
+    assert_int_equal(stat(in_dir("model.safetensors"), &st), 0);
+    size_t header_bytes = (size_t)st.st_size;
+    assert_int_equal(truncate(in_dir("model.safetensors"), (off_t)(header_bytes + at)), 0);
+    *wte_begin += header_bytes;
+    *wte_end += header_bytes;
+    json_decref(header);
+    free(layout.rows);
+    return header_bytes + at;
+}
+
+static void set_byte(size_t offset, char value)
+{
+    FILE *f = fopen(in_dir("model.safetensors"), "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, (long)offset, SEEK_SET), 0);
+    assert_int_equal(fputc(value, f), value);
+    fclose(f);
+}
+
+static void a_large_model_is_hashed_by_evenly_spaced_blocks(void **state)
+{
+    char plain[MODEL_HASH_HEX_BYTES], changed[MODEL_HASH_HEX_BYTES];
+    size_t begin = 0, end = 0;
+    (void)state;
+    copy_model("/nonexistent"); /* leaves an empty directory */
+    assert_true(write_large_model(&begin, &end) > (size_t)64 << 20);
+    hash_of(dir, plain);
+    size_t step = (end - begin - 4096) / 15;
+    const size_t seen[] = {begin, begin + 4095, begin + step, begin + 7 * step + 100, end - 1};
+    const size_t unseen[] = {begin + 4096, begin + step - 1, end - 4097};
+    for (size_t i = 0; i < sizeof seen / sizeof seen[0]; i++) {
+        set_byte(seen[i], 1);
+        hash_of(dir, changed);
+        assert_string_not_equal(plain, changed);
+        set_byte(seen[i], 0);
+    }
+    for (size_t i = 0; i < sizeof unseen / sizeof unseen[0]; i++) {
+        set_byte(unseen[i], 1);
+        hash_of(dir, changed);
+        assert_string_equal(plain, changed);
+        set_byte(unseen[i], 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -620,6 +716,7 @@ int main(void)
         cmocka_unit_test(a_batch_that_does_not_fit_is_refused),
         cmocka_unit_test(tokens_and_positions_outside_are_refused_by_the_border),
         cmocka_unit_test(the_hash_names_the_model_and_nothing_else),
+        cmocka_unit_test(a_large_model_is_hashed_by_evenly_spaced_blocks),
     };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }

@@ -80,8 +80,12 @@ static void absent_keys_take_the_published_values(void **state)
         char *text = changed(keys[i], NULL);
         assert_int_equal(parse(text, &c, &err), 0);
         free(text);
-        assert_int_equal(i == 0 ? c.vocab : i == 1 ? c.max_positions : c.default_steps,
-                         i == 0 ? 65536 : i == 1 ? 4096 : 32);
+        assert_int_equal(i == 0   ? c.vocab
+                         : i == 1 ? c.max_positions
+                                  : c.default_steps,
+                         i == 0   ? 65536
+                         : i == 1 ? 4096
+                                  : 32);
     }
 }
 
@@ -90,18 +94,30 @@ static void values_that_are_supported_pass(void **state)
     static const struct {
         const char *key, *value;
     } rows[] = {
-        {"block_class_name", "\"SandwichBlock\""}, {"norm_class_name", "\"RMSNorm_llama\""},
-        {"mlp_class_name", "\"GatedMLP\""},        {"nonlin_name", "\"SiLU\""},
-        {"injection_type", "\"linear\""},          {"architecture_class_name", "\"RecurrentGPT\""},
-        {"state_init", "\"like-init\""},           {"bias", "false"},
-        {"num_key_value_heads", "5"},              {"num_attention_heads", "5"},
-        {"padded_vocab_size", "97"},               {"head_dim", "8"},
-        {"n_layers", "9"},                         {"test_time_noise", "0"},
-        {"test_time_noise", "0.0"},                {"test_time_noise_type", "\"fixed\""},
-        {"rope_scaling", "null"},                  {"rope_base", "10000"},
-        {"tie_embeddings", "false"},               {"qk_bias", "false"},
-        {"torch_dtype", "\"bfloat16\""},           {"tie_word_embeddings", "true"},
-        {"init_strategy", "\"takase\""},           {"use_cache", "true"},
+        {"block_class_name", "\"SandwichBlock\""},
+        {"norm_class_name", "\"RMSNorm_llama\""},
+        {"mlp_class_name", "\"GatedMLP\""},
+        {"nonlin_name", "\"SiLU\""},
+        {"injection_type", "\"linear\""},
+        {"architecture_class_name", "\"RecurrentGPT\""},
+        {"state_init", "\"like-init\""},
+        {"bias", "false"},
+        {"num_key_value_heads", "5"},
+        {"num_attention_heads", "5"},
+        {"padded_vocab_size", "97"},
+        {"head_dim", "8"},
+        {"n_layers", "9"},
+        {"test_time_noise", "0"},
+        {"test_time_noise", "0.0"},
+        {"test_time_noise_type", "\"fixed\""},
+        {"rope_scaling", "null"},
+        {"rope_base", "10000"},
+        {"tie_embeddings", "false"},
+        {"qk_bias", "false"},
+        {"torch_dtype", "\"bfloat16\""},
+        {"tie_word_embeddings", "true"},
+        {"init_strategy", "\"takase\""},
+        {"use_cache", "true"},
         {"architectures", "[\"Other\", \"RavenForCausalLM\"]"},
     };
     (void)state;
@@ -209,9 +225,16 @@ static void everything_else_is_refused_by_key_found_and_expected(void **state)
 
 static void text_that_is_no_configuration_is_refused(void **state)
 {
-    static const char *const texts[] = {"",       "{",        "[]",   "7",
-                                        "\"x\"",  "null",     "{}",   "{\"model_type\":}",
-                                        "{\"n_embd\": 1, \"n_embd\": 2}", "\xff\xfe"};
+    static const char *const texts[] = {"",
+                                        "{",
+                                        "[]",
+                                        "7",
+                                        "\"x\"",
+                                        "null",
+                                        "{}",
+                                        "{\"model_type\":}",
+                                        "{\"n_embd\": 1, \"n_embd\": 2}",
+                                        "\xff\xfe"};
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct model_config c;

@@ -10,13 +10,15 @@
 
 #define REPLACEMENT "\xEF\xBF\xBD"
 
-/* Ids 0..255 are bytes, 300 is special, 301 an added token, 302 one that spells an alphabet letter. */
+/* Ids 0..255 are bytes, 300 is special, 301 an added token, 302 one that spells an alphabet letter.
+ */
 static struct model_tokenizer *open_bytes(void)
 {
     return open_small(&(struct small_file){
         .vocab = ", \"\\u00c3\\u00a9a\\u00c3\": 260, \"\\u2603\": 261",
-        .added = "{\"id\": 300, \"content\": \"<end>\", \"special\": true}, "
-                 "{\"id\": 301, \"content\": \"<n>\"}, {\"id\": 302, \"content\": \"\\u0120\\u00e9\"}"});
+        .added =
+            "{\"id\": 300, \"content\": \"<end>\", \"special\": true}, "
+            "{\"id\": 301, \"content\": \"<n>\"}, {\"id\": 302, \"content\": \"\\u0120\\u00e9\"}"});
 }
 
 static void push(struct model_detok *detok, int32_t id, struct ltd_bytes *out)
@@ -31,8 +33,8 @@ static void push(struct model_detok *detok, int32_t id, struct ltd_bytes *out)
 }
 
 /* Feed ids one by one; the text must equal `expected` and never hold a cut code point. */
-static void expect_stream(const struct model_tokenizer *tok, const int32_t *ids, size_t n, bool skip,
-                          const char *expected, size_t n_expected)
+static void expect_stream(const struct model_tokenizer *tok, const int32_t *ids, size_t n,
+                          bool skip, const char *expected, size_t n_expected)
 {
     struct model_detok detok;
     struct ltd_bytes out, whole;
@@ -102,7 +104,10 @@ static void added_tokens_end_a_code_point_and_skipped_ones_do_not(void **state)
     EXPECT_STREAM(tok, true, "\xC3\xA9", 0xC3, 300, 0xA9);
     EXPECT_STREAM(tok, true, REPLACEMENT "<n>" REPLACEMENT, 0xC3, 301, 0xA9);
     EXPECT_STREAM(tok, true, "\xC4\xA0\xC3\xA9x", 302, 'x'); /* as it is written */
-    EXPECT_STREAM(tok, false, "\xC3\xA9" "a\xC3\xA9", 260, 0xA9);
+    EXPECT_STREAM(tok, false,
+                  "\xC3\xA9"
+                  "a\xC3\xA9",
+                  260, 0xA9);
     EXPECT_STREAM(tok, false, "\xE2\x98\x83", 261); /* outside the byte alphabet */
     EXPECT_STREAM(tok, false, "ab", 'a', 900, 'b'); /* an id without a token */
     EXPECT_STREAM(tok, false, "\xC3\xA9", 0xC3, 900, 0xA9);

@@ -51,8 +51,8 @@ static void a_rule_holds_between_its_minimum_and_maximum(void **state)
         double value;
         bool wants, leaves;
     } rows[] = {
-        {1, 0.0, false, false}, {3, 0.0, false, false}, {4, 0.03, true, false},
-        {4, 0.0299, true, true}, {7, 0.5, true, false}, {7, 0.0, true, true},
+        {1, 0.0, false, false},  {3, 0.0, false, false}, {4, 0.03, true, false},
+        {4, 0.0299, true, true}, {7, 0.5, true, false},  {7, 0.0, true, true},
         {8, 0.5, false, true},   {8, NAN, false, true},
     };
     (void)state;

@@ -44,12 +44,18 @@ static bool starts(const char *text, const char *prefix)
 static bool is_out_of_scope(const char *key)
 {
     static const char *const keys[] = {
-        "input_ids",         "init_state",
-        "gen.prompt",        "sampling.logits",
-        "sampling.history",  "diffusion.",
-        "spec.",             "tokenwise.kl.",
-        "adaptive.kl.",      "adaptive.minp-kl.",
-        "adaptive.cosine.",  "adaptive.entropy-diff.",
+        "input_ids",
+        "init_state",
+        "gen.prompt",
+        "sampling.logits",
+        "sampling.history",
+        "diffusion.",
+        "spec.",
+        "tokenwise.kl.",
+        "adaptive.kl.",
+        "adaptive.minp-kl.",
+        "adaptive.cosine.",
+        "adaptive.entropy-diff.",
         "adaptive.argmax-stability.",
     };
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
@@ -147,13 +153,14 @@ static void every_key_of_both_cases_is_met_by_the_openblas_tier(void **state)
 
 static void bits_are_equal_for_every_number_of_ranks(void **state)
 {
-    static const int32_t counts[] = {2, 3, 5, 7};
+    static const int32_t counts[] = {3, 7, 2, 5};
     (void)state;
     for (int c = 0; c < 2; c++)
         for (int t = 0; t < 2; t++) {
             struct golden_setup setup = {cases[c], tier(tiers[t]), 1, 1};
             struct golden_run *alone = golden_run(&setup);
-            for (int i = 0; i < 4; i++) {
+            /* Ranks differ in rows, not in tier: two counts are enough for the plain loops. */
+            for (int i = 0; i < (t == 0 ? 2 : 4); i++) {
                 setup.n_ranks = counts[i];
                 struct golden_run *group = golden_run(&setup);
                 const char *where = golden_first_difference(alone, group);

@@ -19,13 +19,13 @@
 #include "model/latent.h"
 #include "rig.h"
 
-#define DIR      TEST_DATA_DIR "/golden/tiny-p2r4c2"
-#define PROMPT   19
-#define DECODED  4
-#define LENGTH   (PROMPT + DECODED)
-#define STEPS    5
-#define SEED     77
-#define MAX_N    64
+#define DIR       TEST_DATA_DIR "/golden/tiny-p2r4c2"
+#define PROMPT    19
+#define DECODED   4
+#define LENGTH    (PROMPT + DECODED)
+#define STEPS     5
+#define SEED      77
+#define MAX_N     64
 #define STRANGERS 16
 
 /* Everything that happens to the sequence: latents after each step, hidden rows at the end. */
@@ -63,8 +63,7 @@ static void enter(struct teller *t, int32_t begin, int32_t end)
     struct model_border_in in[LENGTH];
     struct ltd_err err = {0};
     for (int32_t p = begin; p < end; p++) {
-        in[p - begin] =
-            (struct model_border_in){rig_place(t->rig, 0, p, 0), token_at(p), t->e[p]};
+        in[p - begin] = (struct model_border_in){rig_place(t->rig, 0, p, 0), token_at(p), t->e[p]};
         model_latent_init(t->latent[p], t->n, SEED, p, 1.0f);
     }
     if (model_border_prelude(rig_border(t->rig), in, end - begin, &err) != 0)
@@ -107,8 +106,8 @@ static void leave(struct teller *t, struct story *story, int32_t begin, int32_t 
     struct model_border_out out[LENGTH];
     struct ltd_err err = {0};
     for (int32_t p = begin; p < end; p++)
-        out[p - begin] = (struct model_border_out){rig_place(t->rig, 0, p, 0), t->latent[p],
-                                                   story->hidden[p]};
+        out[p - begin] =
+            (struct model_border_out){rig_place(t->rig, 0, p, 0), t->latent[p], story->hidden[p]};
     if (model_border_coda(rig_border(t->rig), out, end - begin, &err) != 0)
         rig_fail("model_border_coda", &err);
 }

@@ -49,10 +49,26 @@ static void published_names_give_their_planes(void **state)
 static void other_names_are_refused_with_what_is_known(void **state)
 {
     static const char *const names[] = {
-        "",           "Full",        "full ",         "latest",           "latest-m4-",
-        "latest-m5",  "compress-",   "compress-s",    "compress-s0",      "compress-s-4",
-        "compress-4", "compress-s6", "compress-s4x",  "compress-q8",      "compress-s99999999999",
-        "skip",       "randomized",  "latest-m4-full", "compress-anchors", "compress-s 4",
+        "",
+        "Full",
+        "full ",
+        "latest",
+        "latest-m4-",
+        "latest-m5",
+        "compress-",
+        "compress-s",
+        "compress-s0",
+        "compress-s-4",
+        "compress-4",
+        "compress-s6",
+        "compress-s4x",
+        "compress-q8",
+        "compress-s99999999999",
+        "skip",
+        "randomized",
+        "latest-m4-full",
+        "compress-anchors",
+        "compress-s 4",
         "compress-s04",
     };
     (void)state;

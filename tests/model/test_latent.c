@@ -193,7 +193,8 @@ static void first_draws_are_pinned(void **state)
     (void)state;
     model_latent_init(x, 4, 1, 0, 1.0f);
     double u = model_draw_uniform(1, 0, MODEL_STREAM_SAMPLER);
-    static const float expected[4] = {0x1.8bce6cp-1f, 0x1.17bd4ep-3f, 0x1.1fa60ap-2f, -0x1.3c4feap-5f};
+    static const float expected[4] = {0x1.8bce6cp-1f, 0x1.17bd4ep-3f, 0x1.1fa60ap-2f,
+                                      -0x1.3c4feap-5f};
     for (int i = 0; i < 4; i++)
         if (x[i] != expected[i])
             fail_msg("element %d: %a, expected %a", i, (double)x[i], (double)expected[i]);

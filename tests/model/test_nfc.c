@@ -31,22 +31,26 @@ static void known_texts_come_out_as_the_standard_has_them(void **state)
         {"", ""},
         {"e\xCC\x81", "\xC3\xA9"},
         {"\xC3\xA9", "\xC3\xA9"},
-        {"q\xCC\x87\xCC\xA3", "q\xCC\xA3\xCC\x87"},             /* marks by class */
-        {"s\xCC\x87\xCC\xA3", "\xE1\xB9\xA9"},                  /* then both composed */
-        {"\xE1\xB8\x8B\xCC\xA3", "\xE1\xB8\x8D\xCC\x87"},       /* apart and together again */
-        {"\xE2\x84\xAB", "\xC3\x85"},                           /* Angstrom sign */
-        {"\xE2\x84\xA6", "\xCE\xA9"},                           /* Ohm sign */
-        {"\xE0\xA5\x98", "\xE0\xA4\x95\xE0\xA4\xBC"},           /* excluded from composition */
-        {"\xEF\xAC\x81", "\xEF\xAC\x81"},                       /* compatibility only */
+        {"q\xCC\x87\xCC\xA3", "q\xCC\xA3\xCC\x87"},               /* marks by class */
+        {"s\xCC\x87\xCC\xA3", "\xE1\xB9\xA9"},                    /* then both composed */
+        {"\xE1\xB8\x8B\xCC\xA3", "\xE1\xB8\x8D\xCC\x87"},         /* apart and together again */
+        {"\xE2\x84\xAB", "\xC3\x85"},                             /* Angstrom sign */
+        {"\xE2\x84\xA6", "\xCE\xA9"},                             /* Ohm sign */
+        {"\xE0\xA5\x98", "\xE0\xA4\x95\xE0\xA4\xBC"},             /* excluded from composition */
+        {"\xEF\xAC\x81", "\xEF\xAC\x81"},                         /* compatibility only */
         {"\xE1\x84\x92\xE1\x85\xA1\xE1\x86\xAB", "\xED\x95\x9C"}, /* Hangul */
         {"\xED\x95\x98\xE1\x86\xAB", "\xED\x95\x9C"},
         {"\xEA\xB0\x80\xE1\x86\xA7", "\xEA\xB0\x80\xE1\x86\xA7"}, /* U+11A7 is no tail */
         {"a\xCC\x81\xCC\x81", "\xC3\xA1\xCC\x81"},
-        {"a\xCC\xAD\xCC\x81", "\xC3\xA1\xCC\xAD"},              /* not blocked: other class */
-        {"\xCC\x81" "a", "\xCC\x81" "a"},
-        {"\xE1\xBE\x82", "\xE1\xBE\x82"},                       /* four parts */
+        {"a\xCC\xAD\xCC\x81", "\xC3\xA1\xCC\xAD"},  /* not blocked: other class */
+        {"a\xCC\x85\xCC\x81", "a\xCC\x85\xCC\x81"}, /* blocked: the same class */
+        {"\xCC\x81"
+         "a",
+         "\xCC\x81"
+         "a"},
+        {"\xE1\xBE\x82", "\xE1\xBE\x82"}, /* four parts */
         {"\xCE\xB1\xCC\x93\xCC\x80\xCD\x85", "\xE1\xBE\x82"},
-        {"e\xCD\x8F\xCC\x81", "e\xCD\x8F\xCC\x81"},             /* the grapheme joiner blocks */
+        {"e\xCD\x8F\xCC\x81", "e\xCD\x8F\xCC\x81"}, /* the grapheme joiner blocks */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct ltd_bytes out = normal(cases[i].text, strlen(cases[i].text));

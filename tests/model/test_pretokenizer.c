@@ -130,10 +130,24 @@ static void patterns_mean_what_they_mean_to_oniguruma(void **state)
     static const struct {
         const char *pattern, *text, *expected;
     } cases[] = {
-        {"\\s+", "a \xC2\xA0\xE2\x80\xA8" "b", "a| \xC2\xA0\xE2\x80\xA8|b|"},
-        {"\\s", "a\xE1\xA0\x8E" "b", "a\xE1\xA0\x8E" "b|"},      /* U+180E is no white space */
-        {"\\s", "a\xC2\x85" "b", "a|\xC2\x85|b|"},               /* U+0085 is */
-        {"\\s", "a\xEF\xBB\xBF" "b", "a\xEF\xBB\xBF" "b|"},      /* U+FEFF is not */
+        {"\\s+",
+         "a \xC2\xA0\xE2\x80\xA8"
+         "b",
+         "a| \xC2\xA0\xE2\x80\xA8|b|"},
+        {"\\s",
+         "a\xE1\xA0\x8E"
+         "b",
+         "a\xE1\xA0\x8E"
+         "b|"}, /* U+180E is no white space */
+        {"\\s",
+         "a\xC2\x85"
+         "b",
+         "a|\xC2\x85|b|"}, /* U+0085 is */
+        {"\\s",
+         "a\xEF\xBB\xBF"
+         "b",
+         "a\xEF\xBB\xBF"
+         "b|"}, /* U+FEFF is not */
         {"[^\\S\\n]+", "a \t\nb", "a| \t|\nb|"},
         {"\\d+", "a12\xD9\xA3\xC2\xBD", "a|12\xD9\xA3|\xC2\xBD|"}, /* Nd, not 1/2 */
         {"\\h", "xfgA", "x|f|g|A|"},
@@ -143,42 +157,51 @@ static void patterns_mean_what_they_mean_to_oniguruma(void **state)
         {"\\W+", "a!-b", "a|!-|b|"},
         {"\\bb", "ab b,b", "ab |b|,|b|"},
         {"\\Bb", "ab b", "a|b| b|"},
-        {"b\\b", "b\xCC\x81 b", "b\xCC\x81 |b|"},                /* a mark is a word character */
-        {"\\v", "a\x0B\nb", "a|\x0B|\nb|"},                      /* only U+000B */
+        {"b\\b", "b\xCC\x81 b", "b\xCC\x81 |b|"}, /* a mark is a word character */
+        {"\\v", "a\x0B\nb", "a|\x0B|\nb|"},       /* only U+000B */
         {"\\a\\e", "x\x07\x1Bx", "x|\x07\x1B|x|"},
-        {"\\x41|\\x{1F600}|\\u00e9", "xA\xF0\x9F\x98\x80\xC3\xA9", "x|A|\xF0\x9F\x98\x80|\xC3\xA9|"},
-        {"\\p{Han}+", "a\xE6\xBC\xA2\xE3\x80\x81\xE3\x83\xBC", "a|\xE6\xBC\xA2|\xE3\x80\x81\xE3\x83\xBC|"},
-        {"\\p{Hiragana}+", "\xE3\x81\x82\xE3\x83\xBC", "\xE3\x81\x82|\xE3\x83\xBC|"}, /* U+30FC is Common */
+        {"\\x41|\\x{1F600}|\\u00e9", "xA\xF0\x9F\x98\x80\xC3\xA9",
+         "x|A|\xF0\x9F\x98\x80|\xC3\xA9|"},
+        {"\\p{Han}+", "a\xE6\xBC\xA2\xE3\x80\x81\xE3\x83\xBC",
+         "a|\xE6\xBC\xA2|\xE3\x80\x81\xE3\x83\xBC|"},
+        {"\\p{Hiragana}+", "\xE3\x81\x82\xE3\x83\xBC",
+         "\xE3\x81\x82|\xE3\x83\xBC|"}, /* U+30FC is Common */
         {"\\p{^L}+", "ab12c", "ab|12|c|"},
         {"\\P{L}+", "ab12c", "ab|12|c|"},
-        {"\\p{Letter}+|\\p{nd}", "a\xC3\xA9" "12", "a\xC3\xA9|1|2|"},
+        {"\\p{Letter}+|\\p{nd}",
+         "a\xC3\xA9"
+         "12",
+         "a\xC3\xA9|1|2|"},
         {"\\p{Lu}\\p{Ll}*", "aBcD", "a|Bc|D|"},
         {"[\\p{P}\\p{S}]", "a+,\xE2\x82\xAC", "a|+|,|\xE2\x82\xAC|"},
         {"\\p{So}", "\xC2\xA9=", "\xC2\xA9|=|"},
         {"[[:alpha:]_]+", "a_1\xC3\xA9", "a_|1|\xC3\xA9|"},
-        {"[^[:space:]]+", "a b\xE3\x80\x80" "c", "a| |b|\xE3\x80\x80|c|"},
+        {"[^[:space:]]+",
+         "a b\xE3\x80\x80"
+         "c",
+         "a| |b|\xE3\x80\x80|c|"},
         {"(?i:'s|'t)", "I's I'T I'\xC5\xBF", "I|'s| I|'T| I|'\xC5\xBF|"}, /* long s folds to s */
         {"(?i:k)x", "kx Kx kX \xE2\x84\xAAx", "kx| |Kx| kX |\xE2\x84\xAAx|"},
         {"(?i:[a-c\xC3\xA9])", "xB\xC3\x89", "x|B|\xC3\x89|"},
         {"(?i:[^a])", "aAb", "aA|b|"},
-        {"^a", "aa\na", "a|a\n|a|"},                              /* each line begins */
+        {"^a", "aa\na", "a|a\n|a|"}, /* each line begins */
         {"x|^|a", "ba", "b|a|"},
-        {"(?:a|^)b", "bcab", "b|c|ab|"},                          /* a stray ^ in an alternation */
+        {"(?:a|^)b", "bcab", "b|c|ab|"}, /* a stray ^ in an alternation */
         {"a$", "aa\naa", "a|a|\na|a|"},
         {"a\\Z", "aa\n", "a|a|\n|"},
         {"a\\z", "aa\n", "aa\n|"},
         {"\\Aa", "aa", "a|a|"},
-        {".+", "a\r\nb", "a\r|\n|b|"},                            /* a dot takes CR */
+        {".+", "a\r\nb", "a\r|\n|b|"}, /* a dot takes CR */
         {"a{,2}b", "aaab", "a|aab|"},
         {"a{2}", "aaa", "aa|a|"},
         {"a{2,}", "aaab", "aaa|b|"},
-        {"\\p{N}{1,2}+x", "123x", "123x|"},                       /* no possessive repeat */
+        {"\\p{N}{1,2}+x", "123x", "123x|"}, /* no possessive repeat */
         {"a{1,2}*b", "aaaaab", "aaaaab|"},
         {"a{1,2}?", "aa", "a|a|"},
         {"(?:ab){2}+c", "ababababc", "ababababc|"},
         {"[ab]{2}+c", "ababc", "ababc|"},
         {"a++b", "aab", "aab|"},
-        {"a?+ab", "ab", "ab|"},                                   /* possessive: takes the a */
+        {"a?+ab", "ab", "ab|"}, /* possessive: takes the a */
         {"a*+a", "aaa", "aaa|"},
         {"a+?", "aa", "a|a|"},
         {"(?>a+)b", "aab", "aab|"},
@@ -201,7 +224,7 @@ static void patterns_mean_what_they_mean_to_oniguruma(void **state)
         {"[\xC3\xA0-\xC3\xBF]+", "x\xC3\xA9\xC3\xA8y", "x|\xC3\xA9\xC3\xA8|y|"},
         {"(?<=a)b(?=c)", "abcbc", "a|b|cbc|"},
         {"(?<!a)b(?!c)", "abbcbb", "abbc|b|b|"},
-        {"a|ab", "ab", "a|b|"},                                   /* first, not longest */
+        {"a|ab", "ab", "a|b|"}, /* first, not longest */
         {"\\s+(?!\\S)|\\s+", "a   b  ", "a|  | |b|  |"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -221,12 +244,14 @@ static void digits_punctuation_and_white_space_are_cut_as_the_original_does(void
 {
     (void)state;
 #define SEQ(step) "{\"type\": \"Sequence\", \"pretokenizers\": [" step ", " BYTES "]}"
-    expect_pieces(SEQ("{\"type\": \"Digits\", \"individual_digits\": true}"), "a12\xD9\xA3\xE2\x85\xA7",
-                  "a|1|2|\xD9\xA3|\xE2\x85\xA7|");
-    expect_pieces(SEQ("{\"type\": \"Digits\", \"individual_digits\": false}"), "a12b3", "a|12|b|3|");
+    expect_pieces(SEQ("{\"type\": \"Digits\", \"individual_digits\": true}"),
+                  "a12\xD9\xA3\xE2\x85\xA7", "a|1|2|\xD9\xA3|\xE2\x85\xA7|");
+    expect_pieces(SEQ("{\"type\": \"Digits\", \"individual_digits\": false}"), "a12b3",
+                  "a|12|b|3|");
     expect_pieces(SEQ("{\"type\": \"Digits\"}"), "12", "12|");
     expect_pieces(SEQ("{\"type\": \"Punctuation\"}"), "a+-\xC2\xBF$b", "a|+|-|\xC2\xBF|$|b|");
-    expect_pieces(SEQ("{\"type\": \"Punctuation\", \"behavior\": \"Contiguous\"}"), "a+-b", "a|+-|b|");
+    expect_pieces(SEQ("{\"type\": \"Punctuation\", \"behavior\": \"Contiguous\"}"), "a+-b",
+                  "a|+-|b|");
     expect_pieces(SEQ("{\"type\": \"Whitespace\"}"), "a_1 +-\xC3\xA9\n", "a_1|+-|\xC3\xA9|");
     expect_pieces(SEQ("{\"type\": \"WhitespaceSplit\"}"), " a+ \n b\xE3\x80\x80", "a+|b|");
 }
@@ -234,13 +259,15 @@ static void digits_punctuation_and_white_space_are_cut_as_the_original_does(void
 static void a_prefix_space_is_put_before_each_piece_without_one(void **state)
 {
     (void)state;
-    expect_pieces("{\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"use_regex\": true}", "a b",
-                  " a| b|");
-    expect_pieces("{\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"use_regex\": true}", " a",
-                  " a|");
-    expect_pieces("{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Digits\", "
-                  "\"individual_digits\": true}, {\"type\": \"ByteLevel\", \"add_prefix_space\": true,"
-                  " \"use_regex\": false}]}", "a1 b", " a| 1| b|");
+    expect_pieces("{\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"use_regex\": true}",
+                  "a b", " a| b|");
+    expect_pieces("{\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"use_regex\": true}",
+                  " a", " a|");
+    expect_pieces(
+        "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Digits\", "
+        "\"individual_digits\": true}, {\"type\": \"ByteLevel\", \"add_prefix_space\": true,"
+        " \"use_regex\": false}]}",
+        "a1 b", " a| 1| b|");
 }
 
 /* Each would take longer than anybody lives, or all memory. */
@@ -257,7 +284,8 @@ static void a_pattern_without_end_is_given_up_by_name(void **state)
         struct ltd_err err = {0};
         snprintf(json, sizeof json,
                  "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": "
-                 "{\"Regex\": \"%s\"}, \"behavior\": \"Isolated\"}, " BYTES "]}", patterns[i]);
+                 "{\"Regex\": \"%s\"}, \"behavior\": \"Isolated\"}, " BYTES "]}",
+                 patterns[i]);
         assert_int_equal(cut(json, text, sizeof text, &out, &err), -1);
         if (err.code != LTD_E_EXHAUSTED ||
             !strstr(err.msg, "f.json: pre_tokenizer.pretokenizers[0].pattern: gave up"))
@@ -269,7 +297,8 @@ static void a_pattern_without_end_is_given_up_by_name(void **state)
 static void translation_refuses_every_cut_or_survives_it(void **state)
 {
     (void)state;
-    static const char pattern[] = "(?i:'s|[^\\p{L}\\-z]{1,3}+)|\\x{41}\\u00e9(?<=[[:alpha:]]a)\\w*?$";
+    static const char pattern[] =
+        "(?i:'s|[^\\p{L}\\-z]{1,3}+)|\\x{41}\\u00e9(?<=[[:alpha:]]a)\\w*?$";
     for (size_t len = 0; len < sizeof pattern; len++) {
         struct ltd_bytes out;
         struct ltd_err err = {0};

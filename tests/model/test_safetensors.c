@@ -154,12 +154,15 @@ static void broken_headers_are_refused_by_item_and_expectation(void **state)
         {T(DT "\"shape\":[3]," OFF), 8, "8 bytes", "expected 12"},
         {T(DT SH OFF), 9, "9 bytes of data", "expected 8"},
         {T(DT SH "\"data_offsets\":[1,9]"), 9, "begins at 1", "expected 0"},
-        {"{" A "," "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[20,28]}}", 28,
-         "tensor b", "expected 24"},
-        {"{" A "," "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[28,36]}}", 36,
-         "tensor b", "expected 24"},
-        {"{" A "," "\"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]}}", 24,
-         "begins at 0", "expected 24"},
+        {"{" A ","
+         "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[20,28]}}",
+         28, "tensor b", "expected 24"},
+        {"{" A ","
+         "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[28,36]}}",
+         36, "tensor b", "expected 24"},
+        {"{" A ","
+         "\"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]}}",
+         24, "begins at 0", "expected 24"},
         {"{" A "," A "}", 24, "header", "duplicate"},
         {T(DT DT SH OFF), 8, "header", "duplicate"},
         {"{}", 1, "1 bytes of data", "expected 0"},
@@ -216,8 +219,8 @@ static void what_is_no_file_of_eight_bytes_is_refused(void **state)
 
 static uint8_t *read_golden(size_t *len)
 {
-    FILE *f = fopen(TEST_DATA_DIR "/golden/tiny-p1r2c1-bf16/model-00001-of-00002.safetensors",
-                    "rb");
+    FILE *f =
+        fopen(TEST_DATA_DIR "/golden/tiny-p1r2c1-bf16/model-00001-of-00002.safetensors", "rb");
     assert_non_null(f);
     fseek(f, 0, SEEK_END);
     *len = (size_t)ftell(f);

@@ -82,9 +82,9 @@ static void the_template_puts_the_same_ids_around_a_text(void **state)
             const json_t *text = json_array_get(json_array_get(rows, i), 0);
             size_t n;
             int32_t *ids = json_ids(json_array_get(json_array_get(rows, i), 1), &n);
-            struct model_tokens found = encode(tok, json_string_value(text),
-                                               json_string_length(text),
-                                               PUBLIC_FLAGS | MODEL_ENCODE_ADD_SPECIAL);
+            struct model_tokens found =
+                encode(tok, json_string_value(text), json_string_length(text),
+                       PUBLIC_FLAGS | MODEL_ENCODE_ADD_SPECIAL);
             assert_true(same_ids(found.ids, found.n, ids, n));
             model_tokens_fini(&found);
             free(ids);
@@ -119,8 +119,8 @@ static bool check_decoding(const struct model_tokenizer *tok, const int32_t *ids
     struct ltd_err err = {0};
     ltd_bytes_init(&text);
     assert_int_equal(model_detokenize(tok, ids, n, skip, &text, &err), 0);
-    bool same = same_text(text.data, text.len, json_string_value(expected),
-                          json_string_length(expected));
+    bool same =
+        same_text(text.data, text.len, json_string_value(expected), json_string_length(expected));
     if (!same)
         print_ids(skip ? "ids, special skipped" : "ids", ids, n);
     ltd_bytes_fini(&text);
@@ -163,8 +163,8 @@ static void text_comes_back_unchanged(void **state)
         struct model_tokenizer *tok = open_fixture(lossless[f]);
         for (size_t i = 0; i < json_array_size(list); i++) {
             const json_t *string = json_array_get(list, i);
-            struct model_tokens ids = encode(tok, json_string_value(string),
-                                             json_string_length(string), 0);
+            struct model_tokens ids =
+                encode(tok, json_string_value(string), json_string_length(string), 0);
             struct ltd_bytes back;
             struct ltd_err err = {0};
             ltd_bytes_init(&back);
@@ -208,9 +208,12 @@ static void bytes_that_are_no_utf8_are_refused_with_their_offset(void **state)
         size_t len;
         const char *offset;
     } cases[] = {
-        {"\xFF", 1, "offset 0 of 1"},           {"abc\x80", 4, "offset 3 of 4"},
-        {"a\xC3", 2, "offset 1 of 2"},          {"\xED\xA0\x80", 3, "offset 0 of 3"},
-        {"ok \xF0\x9F\x98", 6, "offset 3 of 6"}, {"\xC0\x80", 2, "offset 0 of 2"},
+        {"\xFF", 1, "offset 0 of 1"},
+        {"abc\x80", 4, "offset 3 of 4"},
+        {"a\xC3", 2, "offset 1 of 2"},
+        {"\xED\xA0\x80", 3, "offset 0 of 3"},
+        {"ok \xF0\x9F\x98", 6, "offset 3 of 6"},
+        {"\xC0\x80", 2, "offset 0 of 2"},
         {"x\0y\xF5z", 5, "offset 3 of 5"},
     };
     struct model_tokenizer *tok = open_fixture("huginn");
@@ -220,7 +223,8 @@ static void bytes_that_are_no_utf8_are_refused_with_their_offset(void **state)
         model_tokens_init(&out);
         assert_int_equal(model_tokens_push(&out, 7, &err), 0);
         assert_int_equal(model_tokenizer_encode(tok, cases[i].text, cases[i].len,
-                                                MODEL_ENCODE_ADD_SPECIAL, &out, &err), -1);
+                                                MODEL_ENCODE_ADD_SPECIAL, &out, &err),
+                         -1);
         assert_int_equal(err.code, LTD_E_INVALID);
         if (!strstr(err.msg, cases[i].offset))
             fail_msg("found \"%s\", expected \"%s\" in it", err.msg, cases[i].offset);
@@ -238,7 +242,8 @@ static void a_text_beyond_the_limit_is_refused_before_any_work(void **state)
     struct ltd_err err = {0};
     model_tokens_init(&out);
     /* The bytes are never read, so one is enough to stand for them. */
-    assert_int_equal(model_tokenizer_encode(tok, "a", MODEL_ENCODE_MAX_BYTES + 1, 0, &out, &err), -1);
+    assert_int_equal(model_tokenizer_encode(tok, "a", MODEL_ENCODE_MAX_BYTES + 1, 0, &out, &err),
+                     -1);
     assert_int_equal(err.code, LTD_E_EXHAUSTED);
     assert_non_null(strstr(err.msg, "16777217"));
     model_tokenizer_close(tok);
@@ -249,8 +254,9 @@ static void a_text_beyond_the_limit_is_refused_before_any_work(void **state)
 static void a_mebibyte_of_anything_is_encoded_and_comes_back(void **state)
 {
     (void)state;
-    static const char *const units[] = {"a", " ", "\n", "ab", "\t \n", "aB1!", " a", "\xCC\x81",
-                                        "\xF0\x9F\x98\x80", "<|end_turn|", "<", "' "};
+    static const char *const units[] = {
+        "a",           " ", "\n", "ab", "\t \n", "aB1!", " a", "\xCC\x81", "\xF0\x9F\x98\x80",
+        "<|end_turn|", "<", "' "};
     const size_t len = (size_t)1 << 20;
     char *text = malloc(len);
     assert_non_null(text);
@@ -321,10 +327,10 @@ static void *encode_all(void *arg)
         struct model_tokens out;
         struct ltd_err err = {0};
         model_tokens_init(&out);
-        r->n_wrong += model_tokenizer_encode(r->tok, json_string_value(string),
-                                             json_string_length(string), PUBLIC_FLAGS, &out,
-                                             &err) != 0 ||
-                      out.n != json_array_size(expected);
+        r->n_wrong +=
+            model_tokenizer_encode(r->tok, json_string_value(string), json_string_length(string),
+                                   PUBLIC_FLAGS, &out, &err) != 0 ||
+            out.n != json_array_size(expected);
         for (size_t k = 0; k < out.n; k++)
             r->n_wrong += out.ids[k] != json_integer_value(json_array_get(expected, k));
         model_tokens_fini(&out);

@@ -153,7 +153,8 @@ FIXTURE_UNUSED static char *small_text(const struct small_file *file)
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     assert_non_null(out);
-    fprintf(out, "{\"version\": \"1.0\", \"decoder\": {\"type\": \"ByteLevel\"}, \"pre_tokenizer\": %s",
+    fprintf(out,
+            "{\"version\": \"1.0\", \"decoder\": {\"type\": \"ByteLevel\"}, \"pre_tokenizer\": %s",
             file->pre_tokenizer ? file->pre_tokenizer
                                 : "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, "
                                   "\"use_regex\": false}");
