@@ -518,16 +518,6 @@ struct engine_event *engine_take_events(struct engine *engine)
     return (struct engine_event *)ltd_mailbox_take_all(&engine->events);
 }
 
-void engine_event_destroy(struct engine_event *event)
-{
-    if (!event)
-        return;
-    free(event->text);
-    free(event->score_logprobs);
-    free(event->score_greedy);
-    free(event);
-}
-
 void engine_get_stats(struct engine *engine, struct engine_stats *out)
 {
     pthread_mutex_lock(&engine->stats_lock);

@@ -25,89 +25,11 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "base/mailbox.h"
+#include "daemon/engine_config.h"
+#include "daemon/engine_event.h"
 #include "daemon/spec.h"
 
 struct engine;
-struct clus_group;
-struct model_border;
-struct model_tokenizer;
-struct kern_ctx;
-
-/* Never changes after engine_start. */
-struct engine_config {
-    struct model_border *border;             /* borrowed; the engine thread's alone from now on */
-    const struct model_tokenizer *tokenizer; /* borrowed; NULL: jobs write token ids only */
-    struct clus_group *group;                /* borrowed; the engine thread's alone from now on */
-    int32_t n_embd;
-    int32_t vocab_size;
-    int32_t n_pages;       /* KV pages, the same ids on every rank and in the border */
-    int32_t n_rows;        /* latents of running positions that ranks hold */
-    int32_t n_seqs;        /* jobs that run at once */
-    int32_t max_batch;     /* positions per tick */
-    int32_t prefill_chunk; /* prompt positions of one job per tick; <= max_batch */
-    int32_t end_tokens[16];
-    int32_t n_end_tokens;
-    /* Called on the engine thread when events wait and none did before; must only wake the loop. */
-    ltd_mailbox_notify_fn notify;
-    void *notify_arg;
-};
-
-enum engine_event_kind {
-    ENGINE_STARTED,
-    ENGINE_TOKEN,
-    ENGINE_THINKING,
-    ENGINE_SCORED,
-    ENGINE_FINISHED,
-};
-
-enum engine_finish {
-    ENGINE_FINISH_EOS,
-    ENGINE_FINISH_STOP,
-    ENGINE_FINISH_LENGTH,
-    ENGINE_FINISH_CANCELLED,
-    ENGINE_FINISH_DEADLINE,
-    ENGINE_FINISH_ERROR,
-    ENGINE_FINISH_SCORED,
-};
-
-enum engine_exit { ENGINE_EXIT_FIXED, ENGINE_EXIT_CONVERGED, ENGINE_EXIT_MAX_STEPS };
-
-struct engine_top {
-    int32_t id;
-    float logprob;
-};
-
-/* What is known about one written token. */
-struct engine_token {
-    int32_t id;
-    int32_t steps; /* recurrent steps spent; for the first token: on every prompt position */
-    enum engine_exit exit;
-    double criterion_value; /* last value of the exit rule; 0 for a fixed depth */
-    float logprob;          /* valid when n_top >= 0 */
-    int32_t n_top;          /* -1: logprobs were not asked for */
-    struct engine_top top[SPEC_LOGPROBS_MAX];
-};
-
-struct engine_event {
-    struct ltd_mail mail; /* first: an event is a mail */
-    enum engine_event_kind kind;
-    uint64_t job;
-    int64_t time_us;           /* wall clock, for the record */
-    struct engine_token token; /* TOKEN */
-    char *text;                /* TOKEN: text that became certain; FINISHED: what was held back. Owned */
-    size_t text_len;
-    int32_t token_index, step, max_steps; /* THINKING */
-    double criterion_value;               /* THINKING */
-    enum engine_finish finish;            /* FINISHED */
-    struct ltd_err error;                 /* FINISHED with ENGINE_FINISH_ERROR */
-    uint64_t total_steps;                 /* FINISHED: steps over all positions */
-    /* SCORED: one entry per scored token, owned. */
-    int32_t n_scores;
-    float *score_logprobs;
-    bool *score_greedy;
-    int32_t score_steps; /* steps spent on every position */
-};
 
 /* A snapshot for GetStatus; every field is a total since start unless said. */
 struct engine_stats {
@@ -146,7 +68,6 @@ bool engine_fits(const struct engine *engine, int32_t n_positions);
 
 /* All events so far, oldest first, as a chain; free each with engine_event_destroy. Loop thread. */
 struct engine_event *engine_take_events(struct engine *engine);
-void engine_event_destroy(struct engine_event *event);
 
 /* Any thread. */
 void engine_get_stats(struct engine *engine, struct engine_stats *out);

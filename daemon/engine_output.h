@@ -16,7 +16,8 @@
 #include <stdint.h>
 
 #include "base/mailbox.h"
-#include "daemon/engine.h"
+#include "daemon/engine_config.h"
+#include "daemon/engine_event.h"
 #include "daemon/run.h"
 
 /* A call that left the recurrence. */

@@ -110,7 +110,8 @@ bool run_step_done(struct run *run, enum engine_exit *exit)
 {
     int32_t steps_done = run->step_idx + 1;
     run->total_steps += (uint64_t)run_call_len(run);
-    if (run->rule.kind == MODEL_EXIT_LATENT_DIFF && model_exit_wants_value(&run->rule, steps_done))
+    /* At the last step the value decides nothing, but the result says whether it was met. */
+    if (run->rule.kind == MODEL_EXIT_LATENT_DIFF && run_wants_latents(run))
         run->value = measure(run);
     if (!model_exit_now(&run->rule, steps_done, run->value)) {
         run->step_idx++;

@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "daemon/engine.h"
+#include "daemon/engine_event.h"
 #include "daemon/spec.h"
 #include "daemon/textout.h"
 #include "model/exit.h"

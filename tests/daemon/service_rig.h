@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/daemon/service_rig.h - the real endpoint over a fake engine, and clients to call it.
+ *
+ * A thread runs the loop with the real rpc server, handlers, job table and log; the test's own
+ * thread is the clients and the engine. Every wait has a deadline.
+ */
+#ifndef LATENTD_TESTS_DAEMON_SERVICE_RIG_H
+#define LATENTD_TESTS_DAEMON_SERVICE_RIG_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "daemon/served.h"
+#include "daemon/service.h"
+#include "fake_engine.h"
+#include "rpc/client.h"
+#include "rpc/server.h"
+
+struct rig {
+    uv_loop_t loop;
+    uv_async_t door; /* runs `errand` on the loop */
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    void (*errand)(struct rig *rig);
+    bool is_errand_done, is_ending;
+    struct served served;
+    struct service service;
+    struct rpc_method methods[SERVICE_N_METHODS];
+    struct rpc_server *server;
+    struct engine *engine;
+    char address[64];
+    latentd_client *client;
+};
+
+/* Two jobs run at once, two more are looked ahead, and `max_waiting` may wait. */
+struct rig *rig_open(int32_t max_waiting, size_t jobs_kept);
+void rig_close(struct rig *rig);
+
+/* Run `errand` on the loop thread and wait for it. */
+void rig_on_loop(struct rig *rig, void (*errand)(struct rig *rig));
+
+/*
+ * rig_call - one unary call. Returns the status; *answer (may be NULL) is the unpacked response of
+ * type `type` or NULL. `message` [480] gets the status text.
+ */
+int rig_call(struct rig *rig, const char *path, const ProtobufCMessage *request,
+             const ProtobufCMessageDescriptor *type, void *answer, char *message);
+
+/* A JobSpec with a prompt of three tokens. */
+struct rig_spec {
+    Latentd__V1__JobSpec spec;
+    Latentd__V1__Prompt prompt;
+    Latentd__V1__TokenIds ids;
+    uint32_t id[3];
+};
+void rig_make_spec(struct rig_spec *s, uint32_t max_tokens);
+
+/* Submit and return the job's name. `request_id` may be NULL. */
+struct rig_name {
+    char text[WIRE_JOB_NAME_BYTES];
+};
+struct rig_name rig_submit(struct rig *rig, uint32_t max_tokens, const char *request_id);
+
+/* A streaming call in a thread of its own, with everything it received. */
+struct rig_stream {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    latentd_client *client;
+    char path[64];
+    struct ltd_bytes request;
+    uint32_t timeout_ms;
+    /* Under lock. */
+    bool is_held;  /* messages wait in the client until it is released */
+    bool is_over;
+    int status;
+    char message[480];
+    size_t n_messages, n_tokens, n_thinking;
+    int32_t ids[20000];
+    struct ltd_bytes text;
+    uint64_t last_seq;
+    bool has_job, is_finished;
+    int finish_reason, error_code;
+    int health[20];
+};
+
+struct rig_stream *rig_stream_open(struct rig *rig, const char *path,
+                                   const ProtobufCMessage *request, uint32_t timeout_ms,
+                                   bool is_held);
+void rig_stream_release(struct rig_stream *s);
+/* Wait until at least so much has come. */
+void rig_stream_wait_tokens(struct rig_stream *s, size_t n);
+void rig_stream_wait_messages(struct rig_stream *s, size_t n);
+void rig_stream_wait_thinking(struct rig_stream *s, size_t n);
+/* Reset the call. */
+void rig_stream_cancel(struct rig_stream *s);
+/* Wait for the end; the status. */
+int rig_stream_end(struct rig_stream *s);
+void rig_stream_free(struct rig_stream *s);
+
+struct rig_stream *rig_watch(struct rig *rig, const char *name, uint64_t after_seq);
+struct rig_stream *rig_generate(struct rig *rig, uint32_t max_tokens, bool keep,
+                                uint32_t timeout_ms);
+
+/* Get, for a look at a job; free with protobuf_c_message_free_unpacked. NULL when it is unknown. */
+Latentd__V1__Job *rig_get(struct rig *rig, const char *name);
+
+#endif

@@ -1,0 +1,711 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/daemon/test_spec_decode.c - requests as they arrive: what is accepted, and what is said of the rest.
+ *
+ * Every request goes the whole way: packed by the generated code, unpacked with the budget, decoded.
+ * A bad request is a good one with one thing wrong; the table says which status and which words.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/spec_decode.h"
+#include "daemon/unpack.h"
+
+#define TOKENIZER TEST_DATA_DIR "/tokenizer/huginn.tokenizer.json"
+#define CONTEXT   64
+#define VOCAB     2056
+
+static struct served text_model, plain_model;
+static struct model_tokenizer *tokenizer;
+static struct model_chat chat;
+
+static int open_models(void **state)
+{
+    struct ltd_err err = {0};
+    (void)state;
+    snprintf(plain_model.name, sizeof plain_model.name, "models/tiny");
+    plain_model.model.vocab = VOCAB;
+    plain_model.model.max_positions = CONTEXT;
+    plain_model.default_steps = 8;
+    plain_model.max_steps = 16;
+    plain_model.default_max_tokens = 20;
+    plain_model.generation = (struct model_generation){
+        .temperature = 0.7, .top_k = 40, .top_p = 0.9, .min_p = 0.05, .repetition_penalty = 1.1};
+    snprintf(plain_model.no_text, sizeof plain_model.no_text, "no tokenizer.json");
+    snprintf(plain_model.no_chat, sizeof plain_model.no_chat, "no chat tokens");
+    text_model = plain_model;
+    tokenizer = model_tokenizer_open(TOKENIZER, VOCAB, &err);
+    if (!tokenizer || model_chat_init(&chat, tokenizer, &err) != 0)
+        fail_msg("%s", err.msg);
+    text_model.tokenizer = tokenizer;
+    text_model.token_bytes_max = 32;
+    text_model.chat = &chat;
+    return 0;
+}
+
+static int close_models(void **state)
+{
+    (void)state;
+    model_tokenizer_close(tokenizer);
+    return 0;
+}
+
+static ProtobufCBinaryData bytes_of(const char *text)
+{
+    return (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
+}
+
+/* A request with all its parts, so that a row of a table can spoil any of them. */
+struct request {
+    Latentd__V1__JobSpec spec;
+    Latentd__V1__Prompt prompt;
+    Latentd__V1__TokenIds ids;
+    uint32_t id[200];
+    Latentd__V1__Chat chat;
+    Latentd__V1__ChatMessage turn;
+    Latentd__V1__ChatMessage *turns[1];
+    Latentd__V1__Depth depth;
+    Latentd__V1__AdaptiveDepth adaptive;
+    Latentd__V1__Sampling sampling;
+    ProtobufCBinaryData stop[20];
+};
+
+static void init_request(struct request *r)
+{
+    latentd__v1__job_spec__init(&r->spec);
+    latentd__v1__prompt__init(&r->prompt);
+    latentd__v1__token_ids__init(&r->ids);
+    latentd__v1__chat__init(&r->chat);
+    latentd__v1__chat_message__init(&r->turn);
+    latentd__v1__depth__init(&r->depth);
+    latentd__v1__adaptive_depth__init(&r->adaptive);
+    latentd__v1__sampling__init(&r->sampling);
+    for (uint32_t i = 0; i < 200; i++)
+        r->id[i] = i;
+    r->ids.n_ids = 3;
+    r->ids.ids = r->id;
+    r->turns[0] = &r->turn;
+    r->turn.role = bytes_of("user");
+    r->turn.content = bytes_of("hello");
+    r->chat.n_messages = 1;
+    r->chat.messages = r->turns;
+    r->prompt.kind_case = LATENTD__V1__PROMPT__KIND_TOKENS;
+    r->prompt.tokens = &r->ids;
+    r->spec.prompt = &r->prompt;
+    r->spec.depth = &r->depth;
+    r->spec.sampling = &r->sampling;
+    for (size_t i = 0; i < 20; i++)
+        r->stop[i] = bytes_of("x");
+    r->spec.stop = r->stop;
+}
+
+/* Over the wire and back; NULL with *err when it was refused. */
+static struct job_spec *send_request(const struct request *r, const struct served *served,
+                                     struct ltd_err *err)
+{
+    struct unpack u;
+    size_t len = latentd__v1__job_spec__get_packed_size(&r->spec);
+    uint8_t *wire = malloc(len + 1);
+    assert_non_null(wire);
+    latentd__v1__job_spec__pack(&r->spec, wire);
+    Latentd__V1__JobSpec *m =
+        unpack_request(&u, &latentd__v1__job_spec__descriptor, wire, len, err);
+    struct job_spec *spec = m ? spec_decode(m, served, err) : NULL;
+    if (m)
+        unpack_free(&u);
+    free(wire);
+    return spec;
+}
+
+static struct job_spec *accept(const struct request *r, const struct served *served)
+{
+    struct ltd_err err = {0};
+    struct job_spec *spec = send_request(r, served, &err);
+    if (!spec)
+        fail_msg("refused: %s", err.msg);
+    return spec;
+}
+
+/* --------------------------------------------------------------------------------- good */
+
+static void defaults_come_from_the_served_model(void **state)
+{
+    struct request r;
+    (void)state;
+    init_request(&r);
+    r.spec.depth = NULL;
+    r.spec.sampling = NULL;
+    struct job_spec *spec = accept(&r, &plain_model);
+    assert_int_equal(spec->kind, SPEC_GENERATE);
+    assert_int_equal(spec->n_prompt, 3);
+    assert_int_equal(spec->max_tokens, 20);
+    assert_false(spec->depth.adaptive);
+    assert_int_equal(spec->depth.max_steps, 8);
+    assert_true(spec->sampling.temperature == 0); /* do_sample is false */
+    assert_int_equal(spec->sampling.top_k, 40);
+    assert_true(spec->sampling.top_p == 0.9 && spec->sampling.min_p == 0.05);
+    assert_true(spec->sampling.repetition_penalty == 1.1);
+    assert_true(spec->init_scale == 1);
+    assert_int_equal(spec->n_logprobs, -1);
+    assert_false(spec->seed_given);
+    spec_destroy(spec);
+    struct served sampled = plain_model;
+    sampled.generation.do_sample = true;
+    spec = accept(&r, &sampled);
+    assert_true(spec->sampling.temperature == 0.7);
+    spec_destroy(spec);
+}
+
+static void values_that_are_given_are_kept_zero_included(void **state)
+{
+    struct request r;
+    (void)state;
+    init_request(&r);
+    r.spec.model = bytes_of("models/tiny");
+    r.spec.max_tokens = 61;
+    r.depth.mode_case = LATENTD__V1__DEPTH__MODE_FIXED_STEPS;
+    r.depth.fixed_steps = 16;
+    r.sampling.temperature_set_case = LATENTD__V1__SAMPLING__TEMPERATURE_SET_TEMPERATURE;
+    r.sampling.temperature = 0.25;
+    r.sampling.top_k_set_case = LATENTD__V1__SAMPLING__TOP_K_SET_TOP_K;
+    r.sampling.top_p_set_case = LATENTD__V1__SAMPLING__TOP_P_SET_TOP_P;
+    r.sampling.min_p_set_case = LATENTD__V1__SAMPLING__MIN_P_SET_MIN_P;
+    r.sampling.seed_set_case = LATENTD__V1__SAMPLING__SEED_SET_SEED;
+    r.spec.logprobs_set_case = LATENTD__V1__JOB_SPEC__LOGPROBS_SET_LOGPROBS;
+    r.spec.init_scale_set_case = LATENTD__V1__JOB_SPEC__INIT_SCALE_SET_INIT_SCALE;
+    r.spec.max_run_ms = UINT64_MAX;
+    r.spec.label = bytes_of("nightly \xc3\xa4");
+    r.spec.ignore_eos = 1;
+    struct job_spec *spec = accept(&r, &plain_model);
+    assert_int_equal(spec->max_tokens, 61); /* 3 + 61 fill the context of 64 */
+    assert_int_equal(spec->depth.max_steps, 16);
+    assert_true(spec->sampling.temperature == 0.25);
+    assert_true(spec->sampling.top_k == 0 && spec->sampling.top_p == 0 && spec->sampling.min_p == 0);
+    assert_true(spec->seed_given && spec->seed == 0);
+    assert_int_equal(spec->n_logprobs, 0);
+    assert_true(spec->init_scale == 0);
+    assert_true(spec->max_run_ms == UINT64_MAX);
+    assert_string_equal(spec->label, "nightly \xc3\xa4");
+    assert_true(spec->ignore_eos);
+    spec_destroy(spec);
+}
+
+static void an_adaptive_depth_has_its_own_defaults(void **state)
+{
+    struct request r;
+    (void)state;
+    init_request(&r);
+    r.depth.mode_case = LATENTD__V1__DEPTH__MODE_ADAPTIVE;
+    r.depth.adaptive = &r.adaptive;
+    struct job_spec *spec = accept(&r, &plain_model);
+    assert_true(spec->depth.adaptive);
+    assert_int_equal(spec->depth.min_steps, 1);
+    assert_int_equal(spec->depth.max_steps, 16);
+    assert_true(spec->depth.threshold == 0.03);
+    spec_destroy(spec);
+    r.adaptive.min_steps = 4;
+    r.adaptive.max_steps = 4;
+    r.adaptive.threshold_set_case = LATENTD__V1__ADAPTIVE_DEPTH__THRESHOLD_SET_THRESHOLD;
+    r.adaptive.threshold = 1e-9;
+    spec = accept(&r, &plain_model);
+    assert_int_equal(spec->depth.min_steps, 4);
+    assert_int_equal(spec->depth.max_steps, 4);
+    assert_true(spec->depth.threshold == 1e-9);
+    spec_destroy(spec);
+}
+
+static void a_default_length_stops_at_the_context(void **state)
+{
+    struct request r;
+    (void)state;
+    init_request(&r);
+    r.ids.n_ids = 60;
+    struct job_spec *spec = accept(&r, &plain_model);
+    assert_int_equal(spec->max_tokens, 4);
+    spec_destroy(spec);
+}
+
+static void a_seed_is_picked_anew_for_each_job(void **state)
+{
+    struct request r;
+    (void)state;
+    init_request(&r);
+    struct job_spec *a = accept(&r, &plain_model), *b = accept(&r, &plain_model);
+    assert_true(a->seed != b->seed);
+    assert_int_equal(a->wire_len, b->wire_len);
+    assert_memory_equal(a->wire, b->wire, a->wire_len);
+    spec_destroy(a);
+    spec_destroy(b);
+}
+
+static void text_and_chat_become_tokens(void **state)
+{
+    struct request r;
+    (void)state;
+    init_request(&r);
+    r.prompt.kind_case = LATENTD__V1__PROMPT__KIND_TEXT;
+    r.prompt.text = bytes_of("hello");
+    r.spec.n_stop = 2;
+    r.stop[0] = (ProtobufCBinaryData){3, (uint8_t *)(uintptr_t)"a\0b"};
+    struct job_spec *spec = accept(&r, &text_model);
+    assert_int_equal(spec->prompt[0], chat.begin_text); /* the template's head, */
+    assert_int_not_equal(spec->prompt[spec->n_prompt - 1], chat.end_text); /* not its tail */
+    assert_int_equal(spec->n_stop, 2);
+    assert_int_equal(spec->stop[0].len, 3);
+    assert_memory_equal(spec->stop[0].text, "a\0b", 3);
+    spec_destroy(spec);
+    /* Text that spells a special token is text. */
+    r.prompt.text = bytes_of("<|end_text|>");
+    spec = accept(&r, &text_model);
+    for (int32_t i = 1; i < spec->n_prompt; i++)
+        assert_int_not_equal(spec->prompt[i], chat.end_text);
+    spec_destroy(spec);
+    r.prompt.kind_case = LATENTD__V1__PROMPT__KIND_CHAT;
+    r.prompt.chat = &r.chat;
+    spec = accept(&r, &text_model);
+    assert_int_equal(spec->prompt[0], chat.begin_text);
+    assert_int_equal(spec->prompt[1], chat.begin_header);
+    spec_destroy(spec);
+}
+
+/* ----------------------------------------------------------------------------- bad */
+
+static char long_text[70000];
+
+static void no_prompt(struct request *r) { r->spec.prompt = NULL; }
+static void empty_prompt(struct request *r) { r->prompt.kind_case = 0; }
+static void no_ids(struct request *r) { r->ids.n_ids = 0; }
+static void id_at_vocab(struct request *r) { r->id[1] = VOCAB; }
+static void id_huge(struct request *r) { r->id[2] = UINT32_MAX; }
+static void prompt_too_long(struct request *r) { r->ids.n_ids = CONTEXT + 1; }
+static void prompt_fills(struct request *r) { r->ids.n_ids = CONTEXT; }
+static void too_many_tokens(struct request *r) { r->spec.max_tokens = 62; }
+static void tokens_overflow(struct request *r) { r->spec.max_tokens = UINT32_MAX; }
+static void other_model(struct request *r) { r->spec.model = bytes_of("models/big"); }
+static void model_prefix(struct request *r) { r->spec.model = bytes_of("models/tin"); }
+static void model_not_text(struct request *r) { r->spec.model = bytes_of("\xff"); }
+
+static void set_temperature(struct request *r, double v)
+{
+    r->sampling.temperature_set_case = LATENTD__V1__SAMPLING__TEMPERATURE_SET_TEMPERATURE;
+    r->sampling.temperature = v;
+}
+static void cold(struct request *r) { set_temperature(r, -0.1); }
+static void hot(struct request *r) { set_temperature(r, 100.5); }
+static void temperature_nan(struct request *r) { set_temperature(r, NAN); }
+static void temperature_inf(struct request *r) { set_temperature(r, INFINITY); }
+static void top_k_high(struct request *r)
+{
+    r->sampling.top_k_set_case = LATENTD__V1__SAMPLING__TOP_K_SET_TOP_K;
+    r->sampling.top_k = VOCAB + 1;
+}
+static void top_p_high(struct request *r)
+{
+    r->sampling.top_p_set_case = LATENTD__V1__SAMPLING__TOP_P_SET_TOP_P;
+    r->sampling.top_p = 1.01;
+}
+static void min_p_nan(struct request *r)
+{
+    r->sampling.min_p_set_case = LATENTD__V1__SAMPLING__MIN_P_SET_MIN_P;
+    r->sampling.min_p = NAN;
+}
+static void set_penalty(struct request *r, double v)
+{
+    r->sampling.repetition_penalty_set_case =
+        LATENTD__V1__SAMPLING__REPETITION_PENALTY_SET_REPETITION_PENALTY;
+    r->sampling.repetition_penalty = v;
+}
+static void no_penalty(struct request *r) { set_penalty(r, 0); }
+static void penalty_inf(struct request *r) { set_penalty(r, INFINITY); }
+static void set_fixed(struct request *r, uint32_t steps)
+{
+    r->depth.mode_case = LATENTD__V1__DEPTH__MODE_FIXED_STEPS;
+    r->depth.fixed_steps = steps;
+}
+static void no_steps(struct request *r) { set_fixed(r, 0); }
+static void too_deep(struct request *r) { set_fixed(r, 17); }
+static void set_adaptive(struct request *r)
+{
+    r->depth.mode_case = LATENTD__V1__DEPTH__MODE_ADAPTIVE;
+    r->depth.adaptive = &r->adaptive;
+}
+static void criterion_unknown(struct request *r)
+{
+    set_adaptive(r);
+    r->adaptive.criterion = (Latentd__V1__Criterion)7;
+}
+static void criterion_negative(struct request *r)
+{
+    set_adaptive(r);
+    r->adaptive.criterion = (Latentd__V1__Criterion)-1;
+}
+static void set_threshold(struct request *r, double v)
+{
+    set_adaptive(r);
+    r->adaptive.threshold_set_case = LATENTD__V1__ADAPTIVE_DEPTH__THRESHOLD_SET_THRESHOLD;
+    r->adaptive.threshold = v;
+}
+static void threshold_zero(struct request *r) { set_threshold(r, 0); }
+static void threshold_nan(struct request *r) { set_threshold(r, NAN); }
+static void threshold_inf(struct request *r) { set_threshold(r, INFINITY); }
+static void adaptive_too_deep(struct request *r)
+{
+    set_adaptive(r);
+    r->adaptive.max_steps = 17;
+}
+static void min_above_max(struct request *r)
+{
+    set_adaptive(r);
+    r->adaptive.min_steps = 9;
+    r->adaptive.max_steps = 8;
+}
+static void min_above_default_max(struct request *r)
+{
+    set_adaptive(r);
+    r->adaptive.min_steps = 17;
+}
+static void too_many_logprobs(struct request *r)
+{
+    r->spec.logprobs_set_case = LATENTD__V1__JOB_SPEC__LOGPROBS_SET_LOGPROBS;
+    r->spec.logprobs = 33;
+}
+static void set_scale(struct request *r, double v)
+{
+    r->spec.init_scale_set_case = LATENTD__V1__JOB_SPEC__INIT_SCALE_SET_INIT_SCALE;
+    r->spec.init_scale = v;
+}
+static void scale_negative(struct request *r) { set_scale(r, -1); }
+static void scale_nan(struct request *r) { set_scale(r, NAN); }
+static void scale_high(struct request *r) { set_scale(r, 1e300); }
+static void too_many_stops(struct request *r) { r->spec.n_stop = 17; }
+static void empty_stop(struct request *r)
+{
+    r->spec.n_stop = 2;
+    r->stop[1].len = 0;
+}
+static void long_stop(struct request *r)
+{
+    r->spec.n_stop = 1;
+    r->stop[0] = (ProtobufCBinaryData){257, (uint8_t *)long_text};
+}
+static void stop_not_text(struct request *r)
+{
+    r->spec.n_stop = 2;
+    r->stop[1] = bytes_of("ab\xc3");
+}
+static void stop_one(struct request *r) { r->spec.n_stop = 1; }
+static void long_label(struct request *r)
+{
+    r->spec.label = (ProtobufCBinaryData){129, (uint8_t *)long_text};
+}
+static void label_with_nul(struct request *r)
+{
+    r->spec.label = (ProtobufCBinaryData){3, (uint8_t *)(uintptr_t)"a\0b"};
+}
+static void label_with_newline(struct request *r) { r->spec.label = bytes_of("a\nb"); }
+static void set_text(struct request *r, const char *text, size_t len)
+{
+    r->prompt.kind_case = LATENTD__V1__PROMPT__KIND_TEXT;
+    r->prompt.text = (ProtobufCBinaryData){len, (uint8_t *)(uintptr_t)text};
+}
+static void text_hello(struct request *r) { set_text(r, "hello", 5); }
+static void text_overlong(struct request *r) { set_text(r, "ab\xc0\x80", 4); }
+static void text_surrogate(struct request *r) { set_text(r, "\xed\xa0\x80", 3); }
+static void text_cut(struct request *r) { set_text(r, "\xe2\x82", 2); }
+static void text_too_long(struct request *r) { set_text(r, long_text, 2000); }
+static void text_far_too_long(struct request *r) { set_text(r, long_text, 70000); }
+static void set_chat(struct request *r)
+{
+    r->prompt.kind_case = LATENTD__V1__PROMPT__KIND_CHAT;
+    r->prompt.chat = &r->chat;
+}
+static void chat_silent(struct request *r)
+{
+    set_chat(r);
+    r->chat.n_messages = 0;
+}
+static void chat_no_role(struct request *r)
+{
+    set_chat(r);
+    r->turn.role.len = 0;
+}
+static void chat_not_text(struct request *r)
+{
+    set_chat(r);
+    r->turn.content = bytes_of("\x80");
+}
+
+static const struct bad {
+    void (*spoil)(struct request *r);
+    const struct served *served;
+    enum ltd_code code;
+    const char *words;
+} bad[] = {
+    {no_prompt, &plain_model, LTD_E_INVALID, "spec.prompt: absent, expected text, tokens or chat"},
+    {empty_prompt, &plain_model, LTD_E_INVALID, "spec.prompt: absent"},
+    {no_ids, &plain_model, LTD_E_INVALID, "spec.prompt: found no tokens, expected at least one"},
+    {id_at_vocab, &plain_model, LTD_E_INVALID,
+     "spec.prompt.tokens.ids[1]: found 2056, expected a token id below 2056"},
+    {id_huge, &plain_model, LTD_E_INVALID, "spec.prompt.tokens.ids[2]: found 4294967295"},
+    {prompt_too_long, &plain_model, LTD_E_INVALID,
+     "spec.prompt.tokens: found 65 tokens, expected fewer than the context of 64"},
+    {prompt_fills, &plain_model, LTD_E_INVALID, "spec.prompt: found 64 tokens, expected fewer"},
+    {too_many_tokens, &plain_model, LTD_E_INVALID,
+     "spec.max_tokens: found 62 behind a prompt of 3 tokens, expected at most 61 in a context of 64"},
+    {tokens_overflow, &plain_model, LTD_E_INVALID, "spec.max_tokens: found 4294967295"},
+    {other_model, &plain_model, LTD_E_NOT_FOUND,
+     "model: found \"models/big\", expected \"\" or \"models/tiny\""},
+    {model_prefix, &plain_model, LTD_E_NOT_FOUND, "found \"models/tin\""},
+    {model_not_text, &plain_model, LTD_E_INVALID, "model: byte 1 of 1 is not UTF-8"},
+    {cold, &plain_model, LTD_E_INVALID,
+     "spec.sampling.temperature: found -0.1, expected a number from 0 to 100"},
+    {hot, &plain_model, LTD_E_INVALID, "spec.sampling.temperature: found 100.5"},
+    {temperature_nan, &plain_model, LTD_E_INVALID, "spec.sampling.temperature: found nan"},
+    {temperature_inf, &plain_model, LTD_E_INVALID, "spec.sampling.temperature: found inf"},
+    {top_k_high, &plain_model, LTD_E_INVALID, "spec.sampling.top_k: found 2057"},
+    {top_p_high, &plain_model, LTD_E_INVALID, "spec.sampling.top_p: found 1.01"},
+    {min_p_nan, &plain_model, LTD_E_INVALID, "spec.sampling.min_p: found nan"},
+    {no_penalty, &plain_model, LTD_E_INVALID,
+     "spec.sampling.repetition_penalty: found 0, expected a finite number above 0"},
+    {penalty_inf, &plain_model, LTD_E_INVALID, "spec.sampling.repetition_penalty: found inf"},
+    {no_steps, &plain_model, LTD_E_INVALID, "spec: depth.fixed_steps: found 0, expected 1 to 16"},
+    {too_deep, &plain_model, LTD_E_INVALID, "depth.fixed_steps: found 17, expected 1 to 16"},
+    {criterion_unknown, &plain_model, LTD_E_UNIMPLEMENTED, "depth.adaptive.criterion: found 7"},
+    {criterion_negative, &plain_model, LTD_E_UNIMPLEMENTED, "depth.adaptive.criterion: found -1"},
+    {threshold_zero, &plain_model, LTD_E_INVALID,
+     "depth.adaptive.threshold: found 0, expected a finite number above 0"},
+    {threshold_nan, &plain_model, LTD_E_INVALID, "depth.adaptive.threshold: found nan"},
+    {threshold_inf, &plain_model, LTD_E_INVALID, "depth.adaptive.threshold: found inf"},
+    {adaptive_too_deep, &plain_model, LTD_E_INVALID, "depth.adaptive.max_steps: found 17"},
+    {min_above_max, &plain_model, LTD_E_INVALID,
+     "depth.adaptive.min_steps: found 9, expected at most max_steps, which is 8"},
+    {min_above_default_max, &plain_model, LTD_E_INVALID, "depth.adaptive.min_steps: found 17"},
+    {too_many_logprobs, &plain_model, LTD_E_INVALID, "spec.logprobs: found 33, expected 0 to 32"},
+    {scale_negative, &plain_model, LTD_E_INVALID, "spec.init_scale: found -1"},
+    {scale_nan, &plain_model, LTD_E_INVALID, "spec.init_scale: found nan"},
+    {scale_high, &plain_model, LTD_E_INVALID, "spec.init_scale: found 1e+300"},
+    {too_many_stops, &text_model, LTD_E_INVALID, "spec.stop: found 17 strings, expected at most 16"},
+    {empty_stop, &text_model, LTD_E_INVALID, "spec.stop[1]: found 0 bytes, expected 1 to 256"},
+    {long_stop, &text_model, LTD_E_INVALID, "spec.stop[0]: found 257 bytes"},
+    {stop_not_text, &text_model, LTD_E_INVALID, "stop[1]: byte 3 of 3 is not UTF-8"},
+    {stop_one, &plain_model, LTD_E_INVALID, "spec.stop: there is no text to stop at"},
+    {long_label, &plain_model, LTD_E_INVALID, "spec.label: found 129 bytes, expected at most 128"},
+    {label_with_nul, &plain_model, LTD_E_INVALID, "spec.label: found control character 0x00"},
+    {label_with_newline, &plain_model, LTD_E_INVALID, "spec.label: found control character 0x0a"},
+    {text_hello, &plain_model, LTD_E_INVALID,
+     "spec.prompt.text: text cannot be read (no tokenizer.json), expected token ids"},
+    {text_overlong, &text_model, LTD_E_INVALID, "prompt.text: byte 3 of 4 is not UTF-8"},
+    {text_surrogate, &text_model, LTD_E_INVALID, "prompt.text: byte 1 of 3 is not UTF-8"},
+    {text_cut, &text_model, LTD_E_INVALID, "prompt.text: byte 1 of 2 is not UTF-8"},
+    {text_too_long, &text_model, LTD_E_INVALID, "expected fewer than the context of 64"},
+    {text_far_too_long, &text_model, LTD_E_INVALID,
+     "spec.prompt.text: found 70000 bytes of text, expected at most 2048"},
+    {set_chat, &plain_model, LTD_E_INVALID, "spec.prompt.chat: no chat with this model"},
+    {chat_silent, &text_model, LTD_E_INVALID, "spec.prompt.chat.messages: found 0, expected 1"},
+    {chat_no_role, &text_model, LTD_E_INVALID, "spec.prompt.chat"},
+    {chat_not_text, &text_model, LTD_E_INVALID,
+     "prompt.chat.messages[0].content: byte 1 of 1 is not UTF-8"},
+};
+
+static void every_bad_request_is_refused_with_field_found_and_expected(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof long_text; i++)
+        long_text[i] = (char)('a' + i * 7 % 26);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct request r;
+        struct ltd_err err = {0};
+        init_request(&r);
+        bad[i].spoil(&r);
+        struct job_spec *spec = send_request(&r, bad[i].served, &err);
+        if (spec || err.code != bad[i].code || !strstr(err.msg, bad[i].words))
+            fail_msg("row %zu: expected %s: %s\nfound %s: %s", i, ltd_code_name(bad[i].code),
+                     bad[i].words, ltd_code_name(err.code), err.msg);
+    }
+}
+
+static void an_absent_spec_is_refused(void **state)
+{
+    struct ltd_err err = {0};
+    (void)state;
+    assert_null(spec_decode(NULL, &plain_model, &err));
+    assert_int_equal(err.code, LTD_E_INVALID);
+    assert_non_null(strstr(err.msg, "spec: absent"));
+}
+
+/* -------------------------------------------------------------------------------- score */
+
+struct score_request {
+    Latentd__V1__ScoreRequest m;
+    Latentd__V1__Prompt context, continuation;
+    Latentd__V1__TokenIds ids[2];
+    uint32_t id[80];
+};
+
+static void init_score(struct score_request *r, size_t n_context, size_t n_continuation)
+{
+    latentd__v1__score_request__init(&r->m);
+    Latentd__V1__Prompt *prompts[2] = {&r->context, &r->continuation};
+    size_t n[2] = {n_context, n_continuation};
+    for (size_t i = 0; i < 80; i++)
+        r->id[i] = (uint32_t)i;
+    for (size_t i = 0; i < 2; i++) {
+        latentd__v1__prompt__init(prompts[i]);
+        latentd__v1__token_ids__init(&r->ids[i]);
+        r->ids[i].n_ids = n[i];
+        r->ids[i].ids = r->id;
+        prompts[i]->kind_case = LATENTD__V1__PROMPT__KIND_TOKENS;
+        prompts[i]->tokens = &r->ids[i];
+    }
+    r->m.context = &r->context;
+    r->m.continuation = &r->continuation;
+}
+
+static void a_score_request_marks_where_the_continuation_begins(void **state)
+{
+    struct score_request r;
+    struct ltd_err err = {0};
+    (void)state;
+    init_score(&r, 5, 3);
+    struct job_spec *spec = spec_decode_score(&r.m, &plain_model, &err);
+    assert_non_null(spec);
+    assert_int_equal(spec->kind, SPEC_SCORE);
+    assert_int_equal(spec->n_prompt, 8);
+    assert_int_equal(spec->score_begin, 5);
+    spec_destroy(spec);
+    r.m.context = NULL; /* the first token has nothing in front of it */
+    spec = spec_decode_score(&r.m, &plain_model, &err);
+    assert_non_null(spec);
+    assert_int_equal(spec->n_prompt, 3);
+    assert_int_equal(spec->score_begin, 1);
+    spec_destroy(spec);
+    init_score(&r, 32, 32); /* exactly the context */
+    spec = spec_decode_score(&r.m, &plain_model, &err);
+    assert_non_null(spec);
+    spec_destroy(spec);
+}
+
+static void bad_score_requests_are_refused(void **state)
+{
+    struct score_request r;
+    struct ltd_err err = {0};
+    (void)state;
+    init_score(&r, 5, 0);
+    assert_null(spec_decode_score(&r.m, &plain_model, &err));
+    assert_non_null(strstr(err.msg, "continuation: found 0 tokens behind a context of 5"));
+    init_score(&r, 0, 1);
+    assert_null(spec_decode_score(&r.m, &plain_model, &err));
+    assert_non_null(strstr(err.msg, "continuation: found 1 tokens behind a context of 0"));
+    init_score(&r, 33, 32);
+    assert_null(spec_decode_score(&r.m, &plain_model, &err));
+    assert_non_null(strstr(err.msg, "found 65 tokens, expected fewer than the context of 64"));
+    init_score(&r, 1, 1);
+    r.m.continuation = NULL;
+    assert_null(spec_decode_score(&r.m, &plain_model, &err));
+    assert_non_null(strstr(err.msg, "continuation: absent"));
+    init_score(&r, 1, 1);
+    r.continuation.kind_case = LATENTD__V1__PROMPT__KIND_CHAT;
+    assert_null(spec_decode_score(&r.m, &plain_model, &err));
+    assert_non_null(strstr(err.msg, "continuation: found a chat"));
+    init_score(&r, 1, 1);
+    r.m.model = bytes_of("models/x");
+    assert_null(spec_decode_score(&r.m, &plain_model, &err));
+    assert_int_equal(err.code, LTD_E_NOT_FOUND);
+}
+
+/* -------------------------------------------------------------------------------- unpack */
+
+static void bytes_that_are_no_message_are_an_internal_error(void **state)
+{
+    struct unpack u;
+    struct ltd_err err = {0};
+    static const uint8_t cut[] = {0x12, 0x05, 0x01};
+    (void)state;
+    assert_null(unpack_request(&u, &latentd__v1__job_spec__descriptor, cut, sizeof cut, &err));
+    assert_int_equal(err.code, LTD_E_INTERNAL);
+    assert_non_null(strstr(err.msg, "3 bytes are no latentd.v1.JobSpec"));
+}
+
+static void an_unknown_field_is_named(void **state)
+{
+    struct unpack u;
+    struct ltd_err err = {0};
+    static const uint8_t top[] = {0xC8, 0x3E, 0x01};              /* field 1001 = 1 */
+    static const uint8_t nested[] = {0x32, 0x03, 0xC8, 0x3E, 0x01}; /* the same inside sampling */
+    (void)state;
+    assert_null(unpack_request(&u, &latentd__v1__job_spec__descriptor, top, sizeof top, &err));
+    assert_int_equal(err.code, LTD_E_UNIMPLEMENTED);
+    assert_non_null(strstr(err.msg, "field number 1001 of message latentd.v1.JobSpec"));
+    assert_null(unpack_request(&u, &latentd__v1__job_spec__descriptor, nested, sizeof nested, &err));
+    assert_non_null(strstr(err.msg, "sampling: field number 1001 of message latentd.v1.Sampling"));
+}
+
+static void hostile_input_meets_its_budget(void **state)
+{
+    struct unpack u;
+    struct ltd_err err = {0};
+    size_t len = 1 << 20;
+    uint8_t *bytes = malloc(len);
+    (void)state;
+    assert_non_null(bytes);
+    /* Empty chat messages, two octets each: 64 bytes of memory for every two of input. */
+    bytes[0] = 0x0A; /* field 1, repeated ChatMessage */
+    for (size_t i = 0; i < len; i += 2) {
+        bytes[i] = 0x0A;
+        bytes[i + 1] = 0x00;
+    }
+    assert_null(unpack_request(&u, &latentd__v1__chat__descriptor, bytes, len, &err));
+    assert_int_equal(err.code, LTD_E_EXHAUSTED);
+    free(bytes);
+}
+
+static void a_large_honest_prompt_fits_its_budget(void **state)
+{
+    struct unpack u;
+    struct ltd_err err = {0};
+    static uint32_t ids[1 << 20];
+    Latentd__V1__TokenIds m = LATENTD__V1__TOKEN_IDS__INIT;
+    (void)state;
+    m.n_ids = 1 << 20;
+    m.ids = ids; /* zeros: one octet each on the wire, the dearest case */
+    size_t len = latentd__v1__token_ids__get_packed_size(&m);
+    uint8_t *wire = malloc(len);
+    assert_non_null(wire);
+    latentd__v1__token_ids__pack(&m, wire);
+    Latentd__V1__TokenIds *back =
+        unpack_request(&u, &latentd__v1__token_ids__descriptor, wire, len, &err);
+    if (!back)
+        fail_msg("%s", err.msg);
+    assert_int_equal(back->n_ids, 1 << 20);
+    unpack_free(&u);
+    free(wire);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_come_from_the_served_model),
+        cmocka_unit_test(values_that_are_given_are_kept_zero_included),
+        cmocka_unit_test(an_adaptive_depth_has_its_own_defaults),
+        cmocka_unit_test(a_default_length_stops_at_the_context),
+        cmocka_unit_test(a_seed_is_picked_anew_for_each_job),
+        cmocka_unit_test(text_and_chat_become_tokens),
+        cmocka_unit_test(every_bad_request_is_refused_with_field_found_and_expected),
+        cmocka_unit_test(an_absent_spec_is_refused),
+        cmocka_unit_test(a_score_request_marks_where_the_continuation_begins),
+        cmocka_unit_test(bad_score_requests_are_refused),
+        cmocka_unit_test(bytes_that_are_no_message_are_an_internal_error),
+        cmocka_unit_test(an_unknown_field_is_named),
+        cmocka_unit_test(hostile_input_meets_its_budget),
+        cmocka_unit_test(a_large_honest_prompt_fits_its_budget),
+    };
+    return cmocka_run_group_tests(tests, open_models, close_models);
+}
