@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 static const struct {
     const char *name;
     int grpc;
@@ -34,19 +36,27 @@ static const struct {
     [LTD_E_RANK] = {"rank", 14, 4, LTD_RADIUS_RANK_GROUP},
 };
 
-/* Cut at a code point if the text was truncated, and keep it on one line. */
-static void tidy(char *msg, size_t written)
+/*
+ * Keep the promise of `msg`: one line of valid UTF-8. A text that was cut in the middle of a code
+ * point, by us or by a caller's precision, loses the rest of it; stray bytes become '?'.
+ */
+static void tidy(char *msg)
 {
-    size_t len = strlen(msg);
-    if (written > len)
-        while (len > 0 && ((unsigned char)msg[len - 1] & 0xC0) == 0x80)
-            len--;
-    if (written > strlen(msg) && len > 0 && (unsigned char)msg[len - 1] >= 0xC0)
-        len--;
-    msg[len] = '\0';
-    for (char *c = msg; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7F)
-            *c = '?';
+    uint8_t *at = (uint8_t *)msg;
+    size_t left = strlen(msg);
+    while (left > 0) {
+        int n = ltd_utf8_next(at, left, NULL);
+        if (n == LTD_UTF8_INCOMPLETE) {
+            *at = '\0';
+            return;
+        }
+        if (n == LTD_UTF8_BAD || *at < 0x20 || *at == 0x7F) {
+            *at = '?';
+            n = 1;
+        }
+        at += n;
+        left -= (size_t)n;
+    }
 }
 
 static void fill(struct ltd_err *err, enum ltd_code code, const char *fmt, va_list args)
@@ -54,8 +64,8 @@ static void fill(struct ltd_err *err, enum ltd_code code, const char *fmt, va_li
     if (!err)
         return;
     err->code = code;
-    int n = vsnprintf(err->msg, sizeof err->msg, fmt, args);
-    tidy(err->msg, n < 0 ? 0 : (size_t)n);
+    vsnprintf(err->msg, sizeof err->msg, fmt, args);
+    tidy(err->msg);
 }
 
 int ltd_fail(struct ltd_err *err, enum ltd_code code, const char *fmt, ...)
@@ -84,11 +94,11 @@ int ltd_err_context(struct ltd_err *err, const char *fmt, ...)
     memcpy(old, err->msg, sizeof old);
     va_list args;
     va_start(args, fmt);
-    int n = vsnprintf(err->msg, sizeof err->msg, fmt, args);
+    vsnprintf(err->msg, sizeof err->msg, fmt, args);
     va_end(args);
     size_t used = strlen(err->msg);
-    n += snprintf(err->msg + used, sizeof err->msg - used, ": %s", old);
-    tidy(err->msg, n < 0 ? 0 : (size_t)n);
+    snprintf(err->msg + used, sizeof err->msg - used, ": %s", old);
+    tidy(err->msg);
     return -1;
 }
 

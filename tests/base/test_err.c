@@ -165,6 +165,17 @@ static void a_context_that_fills_the_buffer_does_not_overrun_it(void **state)
     assert_int_equal(strncmp(err.msg, "again 19: again 18: ", 20), 0);
 }
 
+/* A precision such as %.3s may leave half a code point in the middle of a message. */
+static void a_message_is_always_utf8(void **state)
+{
+    (void)state;
+    struct ltd_err err;
+    ltd_fail(&err, LTD_E_INVALID, "key \"%.3s\" of %s", "ab\xc3\xa9", "caf\xc3\xa9 \xff");
+    assert_string_equal(err.msg, "key \"ab?\" of caf\xc3\xa9 ?");
+    ltd_err_context(&err, "file %.1s", "\xe2\x82\xac");
+    assert_string_equal(err.msg, "file ?: key \"ab?\" of caf\xc3\xa9 ?");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +188,7 @@ int main(void)
         cmocka_unit_test(context_stands_in_front_and_keeps_the_code),
         cmocka_unit_test(control_characters_never_make_a_second_line),
         cmocka_unit_test(a_long_message_is_cut_at_a_code_point),
+        cmocka_unit_test(a_message_is_always_utf8),
         cmocka_unit_test(a_context_that_fills_the_buffer_does_not_overrun_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
