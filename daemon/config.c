@@ -253,7 +253,7 @@ static char *read_file(struct loader *l, size_t *len)
 {
     char *data = NULL;
     struct stat st;
-    int fd = open(l->file, O_RDONLY | O_CLOEXEC);
+    int fd = open(l->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) != 0) {
         mistake(l, l->file, "%s, expected a file of key = value lines", strerror(errno));
     } else if (!S_ISREG(st.st_mode) || st.st_size > (off_t)CONFIG_FILE_BYTES_MAX) {

@@ -142,10 +142,11 @@ const struct config_option config_options[] = {
      "How much of the recurrent block each rank owns, for example 1,1,2. Empty: equal shares.",
      "Give a slow machine a smaller share. Answers do not depend on it."},
     {FIELD(control_interface), CONFIG_TYPE_TEXT, AT(control_interface), "", "", 0, 0, NULL,
-     "an IP address of rank 0's host", NULL, "Ranks and kernels",
+     "an address, interface, network or host name", NULL, "Ranks and kernels",
      "Address on which rank 0 accepts the control connections of the other ranks. Empty: loopback "
      "when all ranks are on one host, else rank 0's address on the cluster's network.",
-     "Needed when rank 0's host name resolves to an address that the other hosts cannot reach."},
+     "Needed when the first network interface that is up, or the one named to Open MPI by "
+     "btl_tcp_if_include, is not the one that the other hosts reach."},
     {FIELD(linger_ms), CONFIG_TYPE_NUMBER, AT(linger_ms), "20", "ms", 0, 60000, NULL, "", NULL,
      "Ranks and kernels",
      "How long ranks wait for the next tick awake before they go to sleep.",

@@ -94,6 +94,7 @@ static int offer_tiers(struct rank_setup *s, const struct config *config, struct
         if (!ctx.ops || kern_fingerprint(&ctx, &tier->fingerprint, err) != 0)
             return -1;
         snprintf(tier->name, sizeof tier->name, "%s", info.name);
+        kern_tier_id(ctx.ops, tier->what, sizeof tier->what);
         offer->n_tiers++;
     }
     return 0;

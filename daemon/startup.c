@@ -2,6 +2,7 @@
 /* daemon/startup.c - see daemon/startup.h. */
 #include "daemon/startup.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,16 +13,38 @@
 
 #define GUARD "LATENTD_LIBRARIES_TAMED"
 
+/*
+ * A team that is used again at once should stay awake, an idle one must sleep. Alone on a machine
+ * about 10 us of spinning serve both. Beside other ranks even that is too much: with 3 ranks x 2
+ * threads on 2 cores a tick took 27-30 ms with this spinning and 0.9-3 ms without any (and seconds
+ * with the library's own default), because a thread that spins keeps the one it waits for from
+ * running.
+ */
+static void tame_openmp(void)
+{
+    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY"))
+        return;
+    const char *n_local = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+    if (n_local && atoi(n_local) > 1)
+        setenv("OMP_WAIT_POLICY", "passive", 1);
+    else
+        setenv("GOMP_SPINCOUNT", "5000", 1);
+}
+
 void startup_tame_libraries(char *const *argv)
 {
+    char self[PATH_MAX];
     if (getenv(GUARD))
         return;
     setenv(GUARD, "1", 1);
-    /* About 10 us of spinning: a team that is used again at once stays awake, an idle one sleeps. */
-    if (!getenv("GOMP_SPINCOUNT") && !getenv("OMP_WAIT_POLICY"))
-        setenv("GOMP_SPINCOUNT", "5000", 1);
+    tame_openmp();
     setenv("OPENBLAS_NUM_THREADS", "1", 0);
-    execv("/proc/self/exe", argv);
+    /* By its own name, so that ps and pgrep show it. */
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n > 0) {
+        self[n] = '\0';
+        execv(self, argv);
+    }
     /* Without /proc the program runs as well, it only wakes and spins more. */
 }
 
