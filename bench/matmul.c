@@ -3,13 +3,13 @@
  * bench/matmul.c - which OpenBLAS call should the portable tier be made of?
  *
  * Four ways to y[n_pos][rows] = x * W^T with f32 weights, our own threads over output rows:
- *   sdot   one cblas_sdot per element, a block of rows per pass over the positions (kernels/openblas)
- *   sgemv  one cblas_sgemv per position over a thread's rows
- *   panel  cblas_sgemm of one fixed shape, 8 positions x 64 rows, both padded with zeros
- *   sgemm  one cblas_sgemm over a thread's rows: the speed without the promise
- * Only sdot (by construction) and panel (if the library keeps one path per shape) can promise that
- * an element's bits do not depend on its neighbours; the program also counts, for each way, the
- * elements whose bits change between n_pos = 1 and n_pos = 64.
+ *   sdot   one cblas_sdot per element, a block of rows per pass over the positions
+ * (kernels/openblas) sgemv  one cblas_sgemv per position over a thread's rows panel  cblas_sgemm of
+ * one fixed shape, 8 positions x 64 rows, both padded with zeros sgemm  one cblas_sgemm over a
+ * thread's rows: the speed without the promise Only sdot (by construction) and panel (if the
+ * library keeps one path per shape) can promise that an element's bits do not depend on its
+ * neighbours; the program also counts, for each way, the elements whose bits change between n_pos =
+ * 1 and n_pos = 64.
  *
  * Weights are larger than the caches together: four matrices in turn. Rounds are paired: each
  * round runs all ways once, in rotating order; medians over rounds are compared. Every round also
@@ -29,11 +29,11 @@
 #include "base/size.h"
 #include "kernels/dispatch.h"
 
-#define N_MATRICES 4
-#define MAX_POS    64
-#define PANEL_POS  8
-#define PANEL_ROWS 64
-#define MAX_ROUNDS 101
+#define N_MATRICES  4
+#define MAX_POS     64
+#define PANEL_POS   8
+#define PANEL_ROWS  64
+#define MAX_ROUNDS  101
 #define MAX_THREADS 64
 
 enum way { WAY_SDOT, WAY_SGEMV, WAY_PANEL, WAY_SGEMM, WAY_READ, N_WAYS };
@@ -62,12 +62,13 @@ static void run_sgemv(const struct kern_mat *mat, int32_t n_pos)
 {
 #pragma omp parallel num_threads(n_threads)
     {
-        int32_t begin = share(rows, omp_get_thread_num()), end = share(rows, omp_get_thread_num() + 1);
+        int32_t begin = share(rows, omp_get_thread_num()),
+                end = share(rows, omp_get_thread_num() + 1);
         const float *w = (const float *)mat->data + (size_t)begin * (size_t)cols;
         for (int32_t p = 0; p < n_pos; p++)
             cblas_sgemv(CblasRowMajor, CblasNoTrans, end - begin, cols, 1.0f, w, cols,
-                        x + (size_t)p * (size_t)cols, 1, 0.0f,
-                        y + (size_t)p * (size_t)rows + begin, 1);
+                        x + (size_t)p * (size_t)cols, 1, 0.0f, y + (size_t)p * (size_t)rows + begin,
+                        1);
     }
 }
 
@@ -104,7 +105,8 @@ static void run_sgemm(const struct kern_mat *mat, int32_t n_pos)
 {
 #pragma omp parallel num_threads(n_threads)
     {
-        int32_t begin = share(rows, omp_get_thread_num()), end = share(rows, omp_get_thread_num() + 1);
+        int32_t begin = share(rows, omp_get_thread_num()),
+                end = share(rows, omp_get_thread_num() + 1);
         const float *w = (const float *)mat->data + (size_t)begin * (size_t)cols;
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n_pos, end - begin, cols, 1.0f, x,
                     cols, w, cols, 0.0f, y + begin, rows);

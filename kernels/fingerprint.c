@@ -58,8 +58,8 @@ static void mix(struct bench *b, const void *data, size_t bytes)
 
 static int mix_products(struct bench *b, struct ltd_err *err)
 {
-    static const int32_t lengths[] = {1,   2,   3,   7,   15,  31,   33,   40,   53,  84,
-                                      96,  127, 131, 160, 333, 1000, 5280, 5281, 10560, MAX_LEN};
+    static const int32_t lengths[] = {1,  2,   3,   7,   15,  31,   33,   40,   53,    84,
+                                      96, 127, 131, 160, 333, 1000, 5280, 5281, 10560, MAX_LEN};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         struct kern_rows rows = {b->weights, KERN_DTYPE_F32, 0, N_ROWS};
         struct kern_mat mat = {0};
@@ -105,8 +105,11 @@ static void mix_math(struct bench *b)
 {
     for (size_t i = 0; i < N_MATH; i++) {
         float u = b->x[i]; /* [-2, 2) */
-        float f[] = {expf(8.0f * u),   cosf(2048.0f * u), sinf(2048.0f * u),
-                     sqrtf(u * u),     powf(50000.0f, fabsf(u) * 0.5f),
+        float f[] = {expf(8.0f * u),
+                     cosf(2048.0f * u),
+                     sinf(2048.0f * u),
+                     sqrtf(u * u),
+                     powf(50000.0f, fabsf(u) * 0.5f),
                      logf(1.0f + u * u)};
         double d[] = {exp(8.0 * (double)u), log(1.0 + (double)u * (double)u),
                       sqrt(fabs((double)u))};

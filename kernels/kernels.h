@@ -114,7 +114,8 @@ struct kern_ops {
     void (*add)(const struct kern_ctx *ctx, float *y, const float *a, const float *b,
                 int64_t count);
 
-    /* silu_mul - z[n_pos][n] from u[n_pos][2n] = gate, up: z_i = gate_i / (1 + e^-gate_i) * up_i. */
+    /* silu_mul - z[n_pos][n] from u[n_pos][2n] = gate, up: z_i = gate_i / (1 + e^-gate_i) * up_i.
+     */
     void (*silu_mul)(const struct kern_ctx *ctx, float *z, const float *u, int32_t n,
                      int32_t n_pos);
 

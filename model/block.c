@@ -71,10 +71,8 @@ void model_work_fini(struct model_work *work)
     *work = (struct model_work){0};
 }
 
-int model_work_begin(struct model_work *work, const struct model_env *env, struct model_kv *kv,
-                     struct ltd_err *err)
+int model_work_begin(struct model_work *work, struct model_kv *kv, struct ltd_err *err)
 {
-    (void)env;
     if (model_kv_start(kv, work->places, work->n_batch, err) != 0)
         return -1;
     for (int32_t i = 0; i < work->n_batch; i++)

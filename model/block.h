@@ -54,7 +54,7 @@ struct model_work {
     float *gated;  /* [max_batch][I] gathered */
     float *scores; /* [n_threads][scores_stride] */
     size_t scores_stride;
-    int16_t *planes;           /* [max_batch][max_positions] */
+    int16_t *planes;            /* [max_batch][max_positions] */
     struct kern_query *queries; /* [max_batch] */
     struct model_place *places; /* [max_batch] of the batch at hand */
     int32_t n_batch;
@@ -67,15 +67,14 @@ void model_work_fini(struct model_work *work); /* accepts a zeroed struct */
 /* model_block_load - pack the shard's rows of the block called `prefix` ("transformer.coda.0"). */
 int model_block_load(struct model_block *block, const struct model_env *env,
                      const struct model_checkpoint *ckpt, const char *prefix, struct ltd_err *err);
-void model_block_fini(struct model_block *block); /* accepts a zeroed struct */
+void model_block_fini(struct model_block *block);          /* accepts a zeroed struct */
 size_t model_block_bytes(const struct model_block *block); /* packed weights that a pass reads */
 
 /*
  * model_work_begin - take the batch work->places[0 .. n_batch): count planes in `kv` and find the
  * plane of every key that will be read. Once per batch and pool, before the blocks.
  */
-int model_work_begin(struct model_work *work, const struct model_env *env, struct model_kv *kv,
-                     struct ltd_err *err);
+int model_work_begin(struct model_work *work, struct model_kv *kv, struct ltd_err *err);
 
 /*
  * model_block_forward - work->x [n_batch][n] through the block; `layer` is its index in `kv`.
@@ -89,7 +88,7 @@ int model_block_forward(const struct model_block *block, const struct model_env 
 int model_attention(const struct model_block *block, const struct model_env *env,
                     struct model_work *work, struct model_kv *kv, int32_t layer,
                     const struct model_exchange *exchange, struct ltd_err *err);
-int model_mlp(const struct model_block *block, const struct model_env *env,
-              struct model_work *work, const struct model_exchange *exchange, struct ltd_err *err);
+int model_mlp(const struct model_block *block, const struct model_env *env, struct model_work *work,
+              const struct model_exchange *exchange, struct ltd_err *err);
 
 #endif

@@ -90,8 +90,8 @@ static int build(struct model_border *border, const struct model_checkpoint *ckp
                  const struct model_border_options *options, struct ltd_err *err)
 {
     const struct model_config *config = &border->env.config;
-    border->rope = model_rope_create(config->head_dim, config->rope_base, options->max_positions,
-                                     err);
+    border->rope =
+        model_rope_create(config->head_dim, config->rope_base, options->max_positions, err);
     if (!border->rope)
         return -1;
     border->env.rope = border->rope;
@@ -171,7 +171,7 @@ static int run_stack(struct model_border *border, struct stack *stack, int32_t n
                      struct ltd_err *err)
 {
     border->work.n_batch = n_batch;
-    if (model_work_begin(&border->work, &border->env, stack->kv, err) != 0)
+    if (model_work_begin(&border->work, stack->kv, err) != 0)
         return -1;
     for (int32_t i = 0; i < stack->n_blocks; i++)
         if (model_block_forward(&stack->blocks[i], &border->env, &border->work, stack->kv, i,

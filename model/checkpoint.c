@@ -38,8 +38,8 @@ static int read_config(struct model_checkpoint *ckpt, struct ltd_err *err)
         else if (ckpt->config_bytes > CONFIG_MAX_BYTES)
             ltd_fail(err, LTD_E_INVALID, "%s: more than %zu bytes", path, CONFIG_MAX_BYTES);
         else
-            rc = model_config_parse(ckpt->config_text, ckpt->config_bytes, path, &ckpt->config,
-                                    err);
+            rc =
+                model_config_parse(ckpt->config_text, ckpt->config_bytes, path, &ckpt->config, err);
     }
     fclose(f);
     return rc;
@@ -49,8 +49,8 @@ static void shape_text(char *out, size_t size, int32_t n_dims, const int64_t *sh
 {
     size_t used = (size_t)snprintf(out, size, "[");
     for (int32_t i = 0; i < n_dims && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, i ? ", %lld" : "%lld",
-                                 (long long)shape[i]);
+        used +=
+            (size_t)snprintf(out + used, size - used, i ? ", %lld" : "%lld", (long long)shape[i]);
     if (used < size)
         snprintf(out + used, size - used, "]");
 }
@@ -209,8 +209,10 @@ int model_checkpoint_pack(const struct model_checkpoint *ckpt, const struct kern
     if (!t)
         return -1;
     if (t->n_dims != 2 || n_ranges > MODEL_PACK_MAX_RANGES || kernel_dtype(t->dtype, &dtype) != 0)
-        return ltd_fail(err, LTD_E_INTERNAL, "tensor %s: %d dimensions in %d ranges, expected a "
-                        "matrix in at most %d", name, t->n_dims, n_ranges, MODEL_PACK_MAX_RANGES);
+        return ltd_fail(err, LTD_E_INTERNAL,
+                        "tensor %s: %d dimensions in %d ranges, expected a "
+                        "matrix in at most %d",
+                        name, t->n_dims, n_ranges, MODEL_PACK_MAX_RANGES);
     for (int32_t i = 0; i < n_ranges; i++) {
         if (ranges[i].begin < 0 || ranges[i].begin > ranges[i].end || ranges[i].end > t->shape[0])
             return ltd_fail(err, LTD_E_INTERNAL, "tensor %s: rows [%d, %d), expected inside %lld",
@@ -231,8 +233,10 @@ int model_checkpoint_floats(const struct model_checkpoint *ckpt, const char *nam
         return -1;
     int64_t elements = (int64_t)(t->bytes / model_dtype_bytes(t->dtype));
     if (begin < 0 || count < 0 || begin > elements - count || kernel_dtype(t->dtype, &dtype) != 0)
-        return ltd_fail(err, LTD_E_INTERNAL, "tensor %s: elements [%lld, +%lld), expected inside "
-                        "%lld", name, (long long)begin, (long long)count, (long long)elements);
+        return ltd_fail(err, LTD_E_INTERNAL,
+                        "tensor %s: elements [%lld, +%lld), expected inside "
+                        "%lld",
+                        name, (long long)begin, (long long)count, (long long)elements);
     kern_widen(out, t->data + (size_t)begin * kern_dtype_bytes(dtype), dtype, count);
     for (int64_t i = 0; i < count; i++)
         if (!isfinite(out[i]))

@@ -104,9 +104,10 @@ static int read_heads(struct reader *r, struct ltd_err *err)
                         r->where, r->config.n_embd, r->config.n_heads);
     r->config.head_dim = r->config.n_embd / r->config.n_heads;
     if (r->config.head_dim % 2 != 0)
-        return ltd_fail(err, LTD_E_INVALID,
-                        "%s: key n_embd: %d over %d heads gives heads of %d, expected an even width",
-                        r->where, r->config.n_embd, r->config.n_heads, r->config.head_dim);
+        return ltd_fail(
+            err, LTD_E_INVALID,
+            "%s: key n_embd: %d over %d heads gives heads of %d, expected an even width", r->where,
+            r->config.n_embd, r->config.n_heads, r->config.head_dim);
     return 0;
 }
 
@@ -133,9 +134,9 @@ static int check_architectures(const struct reader *r, struct ltd_err *err)
         return 0;
     size_t i;
     json_t *entry;
-    json_array_foreach(list, i, entry)
-        if (json_is_string(entry) && strcmp(json_string_value(entry), "RavenForCausalLM") == 0)
-            return 0;
+    json_array_foreach(list, i, entry) if (json_is_string(entry) &&
+                                           strcmp(json_string_value(entry), "RavenForCausalLM") ==
+                                               0) return 0;
     return ltd_fail(err, LTD_E_INVALID,
                     "%s: key architectures: %s, expected an array with \"RavenForCausalLM\"",
                     r->where, ltd_json_describe(list, found, sizeof found));
@@ -197,7 +198,8 @@ static int check_rope_keys(const struct reader *r, struct ltd_err *err)
     const char *key;
     json_t *value;
     char found[96];
-    json_object_foreach(r->root, key, value) {
+    json_object_foreach(r->root, key, value)
+    {
         if (strncmp(key, "rope", 4) != 0 || strcmp(key, "rope_base") == 0 || json_is_null(value))
             continue;
         return ltd_fail(err, LTD_E_INVALID, "%s: key %.60s: %s, expected it absent", r->where, key,
@@ -213,9 +215,9 @@ static int read_config(struct reader *r, struct ltd_err *err)
         return ltd_fail(err, LTD_E_INVALID, "%s: %s, expected a JSON object", r->where,
                         ltd_json_describe(r->root, found, sizeof found));
     /* What kind of model it is comes first: a message about a size would mislead. */
-    if (check_texts(r, err) != 0 || check_architectures(r, err) != 0 ||
-        read_numbers(r, err) != 0 || read_heads(r, err) != 0 || read_flags(r, err) != 0 ||
-        read_reals(r, err) != 0 || check_derived(r, err) != 0)
+    if (check_texts(r, err) != 0 || check_architectures(r, err) != 0 || read_numbers(r, err) != 0 ||
+        read_heads(r, err) != 0 || read_flags(r, err) != 0 || read_reals(r, err) != 0 ||
+        check_derived(r, err) != 0)
         return -1;
     return check_rope_keys(r, err);
 }

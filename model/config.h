@@ -20,24 +20,24 @@
 #include "base/err.h"
 
 /* Bounds that keep every product of shapes far from overflow and a wrong file cheap to refuse. */
-#define MODEL_MAX_WIDTH      65536   /* n_embd, intermediate_size is at most 4 times this */
-#define MODEL_MAX_LAYERS     256     /* per part */
-#define MODEL_MAX_VOCAB      1048576
-#define MODEL_MAX_POSITIONS  1048576 /* block_size */
-#define MODEL_MAX_STEPS      4096    /* mean_recurrence; also the deepest job that can be asked for */
-#define MODEL_MAX_EOS        16
+#define MODEL_MAX_WIDTH     65536 /* n_embd, intermediate_size is at most 4 times this */
+#define MODEL_MAX_LAYERS    256   /* per part */
+#define MODEL_MAX_VOCAB     1048576
+#define MODEL_MAX_POSITIONS 1048576 /* block_size */
+#define MODEL_MAX_STEPS     4096 /* mean_recurrence; also the deepest job that can be asked for */
+#define MODEL_MAX_EOS       16
 
 struct model_config {
-    int32_t n_embd;         /* n */
-    int32_t n_heads;        /* H */
-    int32_t head_dim;       /* d = n / H, even */
-    int32_t intermediate;   /* I */
-    int32_t vocab;          /* V */
-    int32_t n_prelude;      /* P, layers */
-    int32_t n_core;         /* R, layers of the recurrent block */
-    int32_t n_coda;         /* C, layers */
-    int32_t max_positions;  /* T: positions 0 .. T-1 exist */
-    int32_t default_steps;  /* mean_recurrence */
+    int32_t n_embd;        /* n */
+    int32_t n_heads;       /* H */
+    int32_t head_dim;      /* d = n / H, even */
+    int32_t intermediate;  /* I */
+    int32_t vocab;         /* V */
+    int32_t n_prelude;     /* P, layers */
+    int32_t n_core;        /* R, layers of the recurrent block */
+    int32_t n_coda;        /* C, layers */
+    int32_t max_positions; /* T: positions 0 .. T-1 exist */
+    int32_t default_steps; /* mean_recurrence */
     float norm_eps;
     float rope_base;
     bool tied;    /* lm_head is wte */
@@ -57,16 +57,16 @@ int model_config_parse(const char *text, size_t len, const char *where, struct m
 
 /* What generation_config.json suggests; a job may ask otherwise. */
 struct model_generation {
-    int32_t bos, pad;            /* -1: not given */
-    int32_t n_eos;               /* entries of `eos` in use */
+    int32_t bos, pad; /* -1: not given */
+    int32_t n_eos;    /* entries of `eos` in use */
     int32_t eos[MODEL_MAX_EOS];
-    bool do_sample;              /* default false: greedy */
-    double temperature;          /* default 1; >= 0, 0 means greedy */
-    int32_t top_k;               /* default 0: off */
-    double top_p;                /* default 1: off; in (0, 1] */
-    double min_p;                /* default 0: off; in [0, 1) */
-    double repetition_penalty;   /* default 1: off; > 0 */
-    int32_t max_new_tokens;      /* default 0: not given */
+    bool do_sample;            /* default false: greedy */
+    double temperature;        /* default 1; >= 0, 0 means greedy */
+    int32_t top_k;             /* default 0: off */
+    double top_p;              /* default 1: off; in (0, 1] */
+    double min_p;              /* default 0: off; in [0, 1) */
+    double repetition_penalty; /* default 1: off; > 0 */
+    int32_t max_new_tokens;    /* default 0: not given */
 };
 
 /*

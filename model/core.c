@@ -15,7 +15,7 @@ struct model_core {
     /* configuration */
     struct model_env env;
     struct model_rope *rope;
-    struct kern_mat adapter; /* [own embd][2n]: columns of the latent, then of e */
+    struct kern_mat adapter;    /* [own embd][2n]: columns of the latent, then of e */
     struct model_block *blocks; /* [R] */
     /* state */
     struct model_kv *kv;
@@ -67,8 +67,8 @@ static int build(struct model_core *core, const struct model_checkpoint *ckpt,
         .head_dim = config->head_dim,
         .policy = options->policy,
     };
-    core->rope = model_rope_create(config->head_dim, config->rope_base, options->max_positions,
-                                   err);
+    core->rope =
+        model_rope_create(config->head_dim, config->rope_base, options->max_positions, err);
     if (!core->rope)
         return -1;
     core->env.rope = core->rope;
@@ -77,8 +77,8 @@ static int build(struct model_core *core, const struct model_checkpoint *ckpt,
         model_work_init(&core->work, &core->env, options->max_slots, options->max_positions, err) !=
             0)
         return -1;
-    core->joined = ltd_alloc((size_t)options->max_slots * 2 * (size_t)config->n_embd,
-                             sizeof *core->joined);
+    core->joined =
+        ltd_alloc((size_t)options->max_slots * 2 * (size_t)config->n_embd, sizeof *core->joined);
     if (!core->joined)
         return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for %d slots", options->max_slots);
     return 0;
@@ -153,7 +153,7 @@ static int take_slots(struct model_core *core, const struct model_slot *slots, i
         memcpy(row + n, slots[i].e, n * sizeof *row);
     }
     core->work.n_batch = n_slots;
-    return model_work_begin(&core->work, &core->env, core->kv, err);
+    return model_work_begin(&core->work, core->kv, err);
 }
 
 static int adapt(struct model_core *core, const struct model_exchange *exchange,

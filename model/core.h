@@ -5,9 +5,9 @@
  *     s' = core_{R-1}( ... core_0( adapter * concat(s, e) ))
  *
  * The unit of work is a batch of slots, each one position of one sequence at its own depth. Slots
- * of several sequences, several positions of one sequence (a causal chunk of a prompt) and different
- * depths mix freely: a slot's result has the same bits alone and in any company. In each layer all
- * slots write their keys and values first, then all read.
+ * of several sequences, several positions of one sequence (a causal chunk of a prompt) and
+ * different depths mix freely: a slot's result has the same bits alone and in any company. In each
+ * layer all slots write their keys and values first, then all read.
  *
  * Positions of one sequence that attend to each other at a shared plane must go in lockstep: run
  * step k of every chunk before step k + 1 of any (the planes of a policy that keeps all steps make
@@ -32,9 +32,9 @@
 
 struct model_slot {
     struct model_place place;
-    float *latent;     /* [n] in/out: s before and after the step */
-    const float *e;    /* [n] in: the prelude's output for the position, unchanged over steps */
-    bool want_diff;    /* ask for latent_diff */
+    float *latent;      /* [n] in/out: s before and after the step */
+    const float *e;     /* [n] in: the prelude's output for the position, unchanged over steps */
+    bool want_diff;     /* ask for latent_diff */
     double latent_diff; /* out: |s' - s| / |s'|, model/exit.h; untouched without want_diff */
 };
 

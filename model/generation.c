@@ -38,7 +38,8 @@ static int read_eos(const json_t *root, int32_t vocab, struct model_generation *
                         ltd_json_describe(value, found, sizeof found), MODEL_MAX_EOS);
     size_t i;
     json_t *entry;
-    json_array_foreach(value, i, entry) {
+    json_array_foreach(value, i, entry)
+    {
         if (!json_is_integer(entry) || json_integer_value(entry) < 0 ||
             json_integer_value(entry) >= vocab)
             return ltd_fail(err, LTD_E_INVALID,

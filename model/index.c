@@ -10,8 +10,8 @@
 
 #include "base/json.h"
 
-#define SINGLE "model.safetensors"
-#define INDEX  "model.safetensors.index.json"
+#define SINGLE          "model.safetensors"
+#define INDEX           "model.safetensors.index.json"
 #define INDEX_MAX_BYTES ((size_t)16 << 20)
 
 static int join(char out[PATH_MAX], const char *dir, const char *name, struct ltd_err *err)
@@ -63,7 +63,8 @@ static int open_mapped(struct model_index *index, const char *dir, const char *p
     const char *tensor;
     json_t *value;
     char file_path[PATH_MAX];
-    json_object_foreach(map, tensor, value) {
+    json_object_foreach(map, tensor, value)
+    {
         if (check_file_name(path, tensor, value, err) != 0)
             return -1;
         struct model_safetensors *file = file_named(index, json_string_value(value));

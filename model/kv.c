@@ -33,8 +33,8 @@ static size_t layer_floats(const struct model_kv_spec *spec)
 
 size_t model_kv_page_bytes(const struct model_kv_spec *spec)
 {
-    size_t bytes = layer_floats(spec) * (size_t)spec->n_layers * (size_t)spec->policy.n_planes *
-                   sizeof(float);
+    size_t bytes =
+        layer_floats(spec) * (size_t)spec->n_layers * (size_t)spec->policy.n_planes * sizeof(float);
     return (bytes + PAGE_ALIGN_BYTES - 1) / PAGE_ALIGN_BYTES * PAGE_ALIGN_BYTES;
 }
 
@@ -44,10 +44,9 @@ static int check_spec(const struct model_kv_spec *spec, struct ltd_err *err)
         spec->n_heads <= 65536 && spec->head_dim >= 2 && spec->head_dim <= 65536 &&
         spec->policy.n_planes >= 1 && spec->policy.n_planes <= MODEL_KV_MAX_PLANES)
         return 0;
-    return ltd_fail(err, LTD_E_INVALID,
-                    "KV pool: %d pages, %d layers, %d heads of %d, %d planes is not a pool",
-                    spec->n_pages, spec->n_layers, spec->n_heads, spec->head_dim,
-                    spec->policy.n_planes);
+    return ltd_fail(
+        err, LTD_E_INVALID, "KV pool: %d pages, %d layers, %d heads of %d, %d planes is not a pool",
+        spec->n_pages, spec->n_layers, spec->n_heads, spec->head_dim, spec->policy.n_planes);
 }
 
 static int map_pool(struct model_kv *kv, struct ltd_err *err)
@@ -121,8 +120,8 @@ static uint16_t *present_at(const struct model_kv *kv, const int32_t *pages, int
 
 int32_t model_kv_present(const struct model_kv *kv, int32_t page, int32_t position)
 {
-    return kv->present[(size_t)page * KERN_PAGE_POSITIONS +
-                       (size_t)(position % KERN_PAGE_POSITIONS)];
+    return kv
+        ->present[(size_t)page * KERN_PAGE_POSITIONS + (size_t)(position % KERN_PAGE_POSITIONS)];
 }
 
 static int check_place(const struct model_kv *kv, const struct model_place *place,

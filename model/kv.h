@@ -31,7 +31,7 @@
 #include "base/err.h"
 #include "kernels/kernels.h"
 
-#define MODEL_KV_MAX_PLANES 4096
+#define MODEL_KV_MAX_PLANES    4096
 #define MODEL_KV_ANCHOR_PLANES 9 /* published: steps 0..7 keep their own, deeper ones share one */
 
 enum model_kv_holes {
@@ -74,8 +74,8 @@ struct model_kv_spec {
 struct model_place {
     const int32_t *pages; /* page numbers of the sequence, borrowed; covers `position` */
     int32_t n_pages;
-    int32_t position;     /* absolute, from 0 */
-    int32_t step_idx;     /* step about to run, from 0; 0 in prelude and coda */
+    int32_t position; /* absolute, from 0 */
+    int32_t step_idx; /* step about to run, from 0; 0 in prelude and coda */
 };
 
 struct model_kv;

@@ -19,7 +19,8 @@
 
 #include <stdint.h>
 
-/* Streams keep draws for different purposes apart. Values are part of the answer: never renumber. */
+/* Streams keep draws for different purposes apart. Values are part of the answer: never renumber.
+ */
 enum model_stream {
     MODEL_STREAM_LATENT = 0,  /* s_0 */
     MODEL_STREAM_SAMPLER = 1, /* the token at a position */

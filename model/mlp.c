@@ -10,8 +10,8 @@
  */
 #include "model/block.h"
 
-int model_mlp(const struct model_block *block, const struct model_env *env,
-              struct model_work *work, const struct model_exchange *exchange, struct ltd_err *err)
+int model_mlp(const struct model_block *block, const struct model_env *env, struct model_work *work,
+              const struct model_exchange *exchange, struct ltd_err *err)
 {
     const struct kern_ops *ops = env->ctx.ops;
     int32_t n_pos = work->n_batch;

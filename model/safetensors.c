@@ -15,10 +15,10 @@
 #include "base/size.h"
 
 struct model_safetensors {
-    char *path;                   /* owned */
-    const uint8_t *map;           /* whole file */
+    char *path;         /* owned */
+    const uint8_t *map; /* whole file */
     size_t map_bytes;
-    const uint8_t *data;          /* behind the header */
+    const uint8_t *data; /* behind the header */
     size_t data_bytes;
     json_t *header;               /* owned; names point into it */
     struct model_tensor *tensors; /* owned, sorted by name */
@@ -29,9 +29,9 @@ static const struct {
     const char *name;
     size_t bytes;
 } dtypes[MODEL_N_DTYPES] = {
-    [MODEL_F64] = {"F64", 8}, [MODEL_F32] = {"F32", 4}, [MODEL_F16] = {"F16", 2},
+    [MODEL_F64] = {"F64", 8},   [MODEL_F32] = {"F32", 4}, [MODEL_F16] = {"F16", 2},
     [MODEL_BF16] = {"BF16", 2}, [MODEL_I64] = {"I64", 8}, [MODEL_I32] = {"I32", 4},
-    [MODEL_I16] = {"I16", 2}, [MODEL_I8] = {"I8", 1}, [MODEL_U8] = {"U8", 1},
+    [MODEL_I16] = {"I16", 2},   [MODEL_I8] = {"I8", 1},   [MODEL_U8] = {"U8", 1},
     [MODEL_BOOL] = {"BOOL", 1},
 };
 
@@ -178,7 +178,8 @@ static int parse_tensors(struct model_safetensors *file, struct ltd_err *err)
         return ltd_fail(err, LTD_E_EXHAUSTED, "%s: no memory for %zu tensors", file->path, n);
     const char *name;
     json_t *entry;
-    json_object_foreach(file->header, name, entry) {
+    json_object_foreach(file->header, name, entry)
+    {
         if (strcmp(name, "__metadata__") == 0)
             continue;
         struct model_tensor *t = &file->tensors[file->n_tensors];
@@ -232,8 +233,8 @@ struct model_safetensors *model_safetensors_open(const char *path, struct ltd_er
         free(file);
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "open %s: no memory", path);
     }
-    if (map_file(file, err) != 0 || parse_header(file, err) != 0 ||
-        parse_tensors(file, err) != 0 || check_cover(file, err) != 0) {
+    if (map_file(file, err) != 0 || parse_header(file, err) != 0 || parse_tensors(file, err) != 0 ||
+        check_cover(file, err) != 0) {
         model_safetensors_close(file);
         return NULL;
     }

@@ -23,12 +23,20 @@
 
 #include "base/err.h"
 
-#define MODEL_TENSOR_MAX_DIMS   8
-#define MODEL_HEADER_MAX_BYTES  100000000 /* the format's own limit */
+#define MODEL_TENSOR_MAX_DIMS  8
+#define MODEL_HEADER_MAX_BYTES 100000000 /* the format's own limit */
 
 enum model_dtype {
-    MODEL_F64, MODEL_F32, MODEL_F16, MODEL_BF16,
-    MODEL_I64, MODEL_I32, MODEL_I16, MODEL_I8, MODEL_U8, MODEL_BOOL,
+    MODEL_F64,
+    MODEL_F32,
+    MODEL_F16,
+    MODEL_BF16,
+    MODEL_I64,
+    MODEL_I32,
+    MODEL_I16,
+    MODEL_I8,
+    MODEL_U8,
+    MODEL_BOOL,
     MODEL_N_DTYPES
 };
 

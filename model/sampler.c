@@ -16,9 +16,9 @@
 
 struct model_sampler {
     int32_t vocab;
-    double *logits;  /* [vocab] after the penalty */
-    double *probs;   /* [vocab] */
-    int32_t *heap;   /* [vocab] token ids */
+    double *logits; /* [vocab] after the penalty */
+    double *probs;  /* [vocab] */
+    int32_t *heap;  /* [vocab] token ids */
     int32_t n_heap;
     uint8_t *marked; /* [vocab] scratch set; all zero between calls */
 };
@@ -119,8 +119,9 @@ static int load_logits(struct model_sampler *s, const float *logits, struct ltd_
 {
     for (int32_t i = 0; i < s->vocab; i++) {
         if (!isfinite(logits[i]))
-            return ltd_fail(err, LTD_E_INTERNAL, "logit of token %d is %g, expected a finite number",
-                            i, (double)logits[i]);
+            return ltd_fail(err, LTD_E_INTERNAL,
+                            "logit of token %d is %g, expected a finite number", i,
+                            (double)logits[i]);
         s->logits[i] = (double)logits[i];
     }
     return 0;
@@ -135,8 +136,8 @@ static void penalize(struct model_sampler *s, double penalty, const int32_t *his
         if (token < 0 || token >= s->vocab || s->marked[token])
             continue;
         s->marked[token] = 1;
-        s->logits[token] = s->logits[token] < 0.0 ? s->logits[token] * penalty
-                                                  : s->logits[token] / penalty;
+        s->logits[token] =
+            s->logits[token] < 0.0 ? s->logits[token] * penalty : s->logits[token] / penalty;
     }
     for (int32_t i = 0; i < n; i++)
         if (history[i] >= 0 && history[i] < s->vocab)

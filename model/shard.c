@@ -29,7 +29,7 @@ int64_t model_shard_weights(const struct model_shard *shard, const struct model_
     int64_t heads = shard->head_end - shard->head_begin;
     int64_t embd = shard->embd_end - shard->embd_begin;
     int64_t fc = shard->fc_end - shard->fc_begin;
-    int64_t layer = 3 * heads * config->head_dim * n + embd * n + 2 * fc * n +
-                    embd * config->intermediate;
+    int64_t layer =
+        3 * heads * config->head_dim * n + embd * n + 2 * fc * n + embd * config->intermediate;
     return embd * 2 * n + config->n_core * layer;
 }

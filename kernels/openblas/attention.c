@@ -74,8 +74,7 @@ static float all_scores(const struct head_view *view, float *scores)
         else
             for (int32_t i = 0; i < n; i++)
                 if (planes[i] >= 0)
-                    scores[base + i] =
-                        lane_score(view, plane_of(view, base / LANES, planes[i]), i);
+                    scores[base + i] = lane_score(view, plane_of(view, base / LANES, planes[i]), i);
         for (int32_t i = 0; i < n; i++)
             if (planes[i] >= 0 && scores[base + i] > largest)
                 largest = scores[base + i];

@@ -71,8 +71,9 @@ int kern_ref_mat_pack(const struct kern_ctx *ctx, struct kern_mat *mat,
     if (bad_row < rows) {
         const float *row = data + (size_t)bad_row * (size_t)cols;
         int32_t col = first_not_finite(row, cols);
-        ltd_fail(err, LTD_E_CORRUPT, "row %d column %d of the shard is %g, expected a finite number",
-                 bad_row, col, (double)row[col]);
+        ltd_fail(err, LTD_E_CORRUPT,
+                 "row %d column %d of the shard is %g, expected a finite number", bad_row, col,
+                 (double)row[col]);
         ltd_free(out.data);
         return -1;
     }

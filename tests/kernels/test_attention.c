@@ -61,8 +61,7 @@ static struct scene *scene_new(void)
         random_fill(s->q[i], HEADS * DIM, 2.0f, (uint64_t)i + 50);
         for (int32_t j = 0; j < n_keys; j++)
             s->planes[i][j] = plane_for(i, j, &random);
-        s->queries[i] =
-            (struct kern_query){s->q[i], s->out[i], page_order, s->planes[i], n_keys};
+        s->queries[i] = (struct kern_query){s->q[i], s->out[i], page_order, s->planes[i], n_keys};
     }
     return s;
 }

@@ -23,8 +23,8 @@
 
 #define UNIT_ROUNDOFF 0x1p-24
 
-static const int32_t lengths[] = {1,   2,    3,    4,    5,    7,    8,     15,    16,   17,
-                                  31,  32,   33,   63,   64,   65,   84,    96,    127,  128,
+static const int32_t lengths[] = {1,   2,    3,    4,    5,    7,    8,     15,    16,    17,
+                                  31,  32,   33,   63,   64,   65,   84,    96,    127,   128,
                                   131, 1000, 4097, 5280, 5281, 9999, 10001, 10560, 17919, 17920};
 #define N_LENGTHS (sizeof lengths / sizeof lengths[0])
 
@@ -259,9 +259,8 @@ static void parts_are_stacked_in_their_order(void **state)
             continue;
         struct kern_ctx ctx = context(ops, 2);
         float *w = floats(10 * COLS, 1.0f, 3), row[COLS];
-        const struct kern_rows parts[] = {{w, KERN_DTYPE_F32, 7, 9},
-                                          {w, KERN_DTYPE_F32, 4, 4},
-                                          {w, KERN_DTYPE_F32, 0, 3}};
+        const struct kern_rows parts[] = {
+            {w, KERN_DTYPE_F32, 7, 9}, {w, KERN_DTYPE_F32, 4, 4}, {w, KERN_DTYPE_F32, 0, 3}};
         static const int expected[] = {7, 8, 0, 1, 2};
         struct kern_mat mat;
         struct ltd_err err = {0};
