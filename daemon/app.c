@@ -53,11 +53,11 @@ struct app {
     struct engine *engine; /* borrowed */
     enum app_state state;
     enum app_end end;
-    uint64_t stop_at_ns;    /* DRAINING: when jobs are ended */
+    uint64_t stop_at_ns; /* DRAINING: when jobs are ended */
     uint32_t last_bytes_ms;
-    uint64_t watchdog_ns;   /* interval that systemd allows; 0: none */
-    uint64_t progress;      /* the engine's counters when it was last seen to move, */
-    uint64_t progress_ns;   /* and when that was */
+    uint64_t watchdog_ns; /* interval that systemd allows; 0: none */
+    uint64_t progress;    /* the engine's counters when it was last seen to move, */
+    uint64_t progress_ns; /* and when that was */
     bool is_server_drained;
     bool is_ready_file_written;
 };
@@ -89,8 +89,8 @@ static void finish_stopping(struct app *app)
 static void on_drain_look(uv_timer_t *timer)
 {
     struct app *app = timer->data;
-    uint32_t left = work_queue_n_unfinished(app->service.queue) +
-                    job_table_n_live(app->service.jobs);
+    uint32_t left =
+        work_queue_n_unfinished(app->service.queue) + job_table_n_live(app->service.jobs);
     if (app->state == APP_DRAINING && ltd_now_ns() >= app->stop_at_ns && left > 0) {
         ltd_info("ending %u unfinished jobs", job_table_n_live(app->service.jobs));
         app->state = APP_STOPPING;
@@ -208,8 +208,7 @@ static int open_parts(struct app *app, struct ltd_err *err)
     app->service.served = app->served;
     app->service.is_serving = true;
     app->service.store = store_memory_create(&retention, err);
-    app->service.queue =
-        app->service.store ? work_queue_create(&app->loop, &limits, err) : NULL;
+    app->service.queue = app->service.store ? work_queue_create(&app->loop, &limits, err) : NULL;
     if (!app->service.queue)
         return -1;
     struct job_table_config table = {
@@ -310,8 +309,8 @@ static void announce(struct app *app)
     char status[600];
     const struct served *served = app->served;
     const char *address;
-    snprintf(status, sizeof status, "serving %s, tier %s, %d rank%s", served->name,
-             served->tier_id, served->n_ranks, served->n_ranks == 1 ? "" : "s");
+    snprintf(status, sizeof status, "serving %s, tier %s, %d rank%s", served->name, served->tier_id,
+             served->n_ranks, served->n_ranks == 1 ? "" : "s");
     for (size_t i = 0; (address = rpc_server_address(app->server, i)); i++)
         ltd_info("listening on %s", address);
     ltd_info("ready: %s, model %.12s, context %d, depth %d (at most %d)", status, served->hash,

@@ -69,8 +69,6 @@ static void add_start(struct batch *batch, struct run *run, int32_t position, in
         .init_scale = is_zero ? 0 : run->spec->init_scale,
         .injected = injected,
     };
-    if (run->checked)
-        run_begin_checked(run, position);
 }
 
 int32_t batch_add(struct batch *batch, struct run *run, int32_t most)
@@ -83,7 +81,7 @@ int32_t batch_add(struct batch *batch, struct run *run, int32_t most)
         return 0;
     if (!run->pages_sent)
         tell_pages(batch, run);
-    uint32_t flags = run_wants_latents(run) ? CLUS_WANT_LATENT : 0;
+    uint32_t flags = run_wants(run);
     batch->parts[batch->n_parts++] = (struct batch_part){
         .run = run, .entry_begin = batch->n_entries, .entry_end = batch->n_entries + n};
     for (int32_t i = 0; i < n; i++) {

@@ -8,8 +8,10 @@
 
 #define MAX_STEPS_LEAST  64  /* gains of this model family saturate near it (arXiv 2502.05171) */
 #define MAX_TOKENS_LEAST 256 /* where generation_config.json says nothing */
-#define ROWS_BYTES ((uint64_t)64 << 20) /* latents and e of waiting prompts: cheap beside KV pages */
-#define ROWS_MAX   (1 << 20)            /* what the tick stream can number (cluster/tick.c) */
+
+/* Latents and e of prompts under way: cheap beside KV pages, and memory is taken when used. */
+#define ROWS_BYTES ((uint64_t)64 << 20)
+#define ROWS_MAX   (1 << 20) /* what the tick stream can number (cluster/tick.c) */
 
 static int32_t least(int32_t a, int32_t b)
 {
@@ -22,8 +24,8 @@ static int plan_depth(const struct config *config, const struct model_config *mo
     int32_t chosen = 2 * model->default_steps;
     if (chosen < MAX_STEPS_LEAST)
         chosen = MAX_STEPS_LEAST;
-    out->max_steps = config->max_steps ? (int32_t)config->max_steps
-                                       : least(chosen, MODEL_MAX_STEPS);
+    out->max_steps =
+        config->max_steps ? (int32_t)config->max_steps : least(chosen, MODEL_MAX_STEPS);
     if (config->max_steps > MODEL_MAX_STEPS)
         return ltd_fail(err, LTD_E_INVALID, "max_steps: found %lld, expected at most %d",
                         (long long)config->max_steps, MODEL_MAX_STEPS);
@@ -42,8 +44,8 @@ static int plan_policy(const struct config *config, const struct model_config *m
         return 0;
     }
     int32_t n_planes = config->kv_slots ? (int32_t)config->kv_slots : out->max_steps;
-    out->policy = (struct model_kv_policy){
-        .n_planes = least(n_planes, out->max_steps), .holes = MODEL_KV_LATEST};
+    out->policy = (struct model_kv_policy){.n_planes = least(n_planes, out->max_steps),
+                                           .holes = MODEL_KV_LATEST};
     if (out->policy.n_planes == out->max_steps)
         snprintf(out->policy_text, sizeof out->policy_text, "latest-m4");
     else
@@ -54,8 +56,8 @@ static int plan_policy(const struct config *config, const struct model_config *m
 
 static uint64_t position_bytes(const struct model_config *model, int32_t n_planes)
 {
-    uint64_t layers = (uint64_t)n_planes * (uint64_t)model->n_core +
-                      (uint64_t)model->n_prelude + (uint64_t)model->n_coda;
+    uint64_t layers = (uint64_t)n_planes * (uint64_t)model->n_core + (uint64_t)model->n_prelude +
+                      (uint64_t)model->n_coda;
     return 4u * 2u * (uint64_t)model->n_embd * layers;
 }
 
@@ -74,9 +76,10 @@ static int plan_pages(const struct config *config, const struct model_config *mo
     if (config->kv_pages)
         pages = (uint64_t)config->kv_pages;
     if (pages < 1)
-        return ltd_fail(err, LTD_E_INVALID, "kv_memory: found %lld MiB, expected at least %llu, "
-                        "which is one page of this model", (long long)config->kv_memory,
-                        (unsigned long long)(page_bytes >> 20) + 1);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "kv_memory: found %lld MiB, expected at least %llu, "
+                        "which is one page of this model",
+                        (long long)config->kv_memory, (unsigned long long)(page_bytes >> 20) + 1);
     if (pages > INT32_MAX / KERN_PAGE_POSITIONS)
         pages = INT32_MAX / KERN_PAGE_POSITIONS; /* positions are counted in 32 bits */
     out->limits.n_pages = (int32_t)pages;
@@ -109,7 +112,7 @@ int capacity_plan(const struct config *config, const struct model_config *model,
     out->limits.n_seqs = (int32_t)config->max_jobs_running;
     out->limits.max_batch = (int32_t)config->max_batch;
     out->prefill_chunk = (int32_t)config->prefill_chunk;
-    out->default_max_tokens = config->default_max_tokens ? (int32_t)config->default_max_tokens
+    out->default_max_tokens = config->default_max_tokens   ? (int32_t)config->default_max_tokens
                               : generation->max_new_tokens ? generation->max_new_tokens
                                                            : MAX_TOKENS_LEAST;
     if (plan_depth(config, model, out, err) != 0 || plan_policy(config, model, out, err) != 0)
@@ -133,7 +136,8 @@ uint64_t capacity_parameters(const struct model_config *model)
 {
     uint64_t n = (uint64_t)model->n_embd, mlp = (uint64_t)model->intermediate;
     uint64_t block = 4 * n * n + 3 * n * mlp + 4 * n + (model->qk_bias ? 2 * n : 0);
-    uint64_t layers = (uint64_t)model->n_prelude + (uint64_t)model->n_core + (uint64_t)model->n_coda;
+    uint64_t layers =
+        (uint64_t)model->n_prelude + (uint64_t)model->n_core + (uint64_t)model->n_coda;
     uint64_t embedding = (uint64_t)model->vocab * n * (model->tied ? 1 : 2);
     return layers * block + 2 * n * n + embedding + n;
 }

@@ -24,10 +24,10 @@
 #include "base/utf8.h"
 #include "daemon/config_table.h"
 
-#define OPTIONS_MAX    64 /* rows; config_load asserts that the table fits */
-#define WHERE_BYTES    300
-#define MISTAKES_MAX   200 /* a binary file given by mistake need not fill the screen */
-#define SHOWN_BYTES    120 /* of a value in a message */
+#define OPTIONS_MAX  64 /* rows; config_load asserts that the table fits */
+#define WHERE_BYTES  300
+#define MISTAKES_MAX 200 /* a binary file given by mistake need not fill the screen */
+#define SHOWN_BYTES  120 /* of a value in a message */
 
 enum layer { LAYER_DEFAULT, LAYER_FILE, LAYER_ARGUMENTS };
 
@@ -253,6 +253,7 @@ static char *read_file(struct loader *l, size_t *len)
 {
     char *data = NULL;
     struct stat st;
+    /* A pipe that is given by mistake must not hold the start up. */
     int fd = open(l->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) != 0) {
         mistake(l, l->file, "%s, expected a file of key = value lines", strerror(errno));
@@ -374,7 +375,8 @@ static void take_arguments(struct loader *l, int argc, char *const *argv, bool o
             continue;
         }
         if (!known)
-            mistake(l, "command line", "%s: unknown argument, expected one of those in latentd --help",
+            mistake(l, "command line",
+                    "%s: unknown argument, expected one of those in latentd --help",
                     shown(arg, buf));
         else if (!value)
             mistake(l, "command line", "%s: no value, expected one behind it", arg);
@@ -405,7 +407,8 @@ static void check_model(struct loader *l)
     }
     int n = snprintf(path, sizeof path, "%s/config.json", dir);
     if (n >= (int)sizeof path)
-        mistake(l, where, "model: found a path of %d bytes, expected less than %zu", n, sizeof path);
+        mistake(l, where, "model: found a path of %d bytes, expected less than %zu", n,
+                sizeof path);
     else if (stat(dir, &st) != 0)
         mistake(l, where, "model: found %s: %s, expected a directory with config.json",
                 shown(dir, buf), strerror(errno));
@@ -430,8 +433,10 @@ static void check_writable(struct loader *l, const char *name, const char *path)
     else
         slash[slash == dir] = '\0';
     if (strlen(path) >= sizeof dir || access(dir, W_OK | X_OK) != 0)
-        mistake(l, where_set(l, name), "%s: found %s, expected a path in a directory that takes "
-                "files: %s", name, shown(path, buf), strerror(errno));
+        mistake(l, where_set(l, name),
+                "%s: found %s, expected a path in a directory that takes "
+                "files: %s",
+                name, shown(path, buf), strerror(errno));
 }
 
 static void check_together(struct loader *l)

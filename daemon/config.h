@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * daemon/config.h - what an operator may choose: one table of options, read from file and arguments.
+ * daemon/config.h - what an operator may choose: one table of options, read from file and
+ * arguments.
  *
  * Every option is one row (daemon/config_table.c): name, type, default as one would type it, unit,
  * range, what it is for, when to change it. The parser, `--help`, `--check-config` and
@@ -24,7 +25,7 @@
 #include "base/bytes.h"
 
 #define CONFIG_LISTEN_MAX     16
-#define CONFIG_FILE_BYTES_MAX (1u << 20) /* an option file is a page or two; more is a wrong file */
+#define CONFIG_FILE_BYTES_MAX (1u << 20) /* a file of options is a page or two */
 
 enum config_action {
     CONFIG_RUN,

@@ -25,8 +25,7 @@ void config_print_values(const struct config *config, struct ltd_bytes *out)
         const char *field = (const char *)config + option->offset;
         switch (option->type) {
         case CONFIG_TYPE_INT:
-            put(out, "%s = %lld\n", option->name,
-                (long long)*(const int64_t *)(const void *)field);
+            put(out, "%s = %lld\n", option->name, (long long)*(const int64_t *)(const void *)field);
             break;
         case CONFIG_TYPE_NUMBER:
             put(out, "%s = %.15g\n", option->name, *(const double *)(const void *)field);
@@ -102,7 +101,8 @@ void config_print_markdown(struct ltd_bytes *out)
         "Made from the table of options by `latentd --print-options-markdown`; edit\n"
         "`daemon/config_table.c` instead and run `latentd --print-options-markdown` again.\n\n"
         "Options come from a file (`--config FILE`) and from arguments (`--set KEY=VALUE`, and\n"
-        "`--model`, `--listen`, `--threads`, `--log-level` for short). Arguments win over the file.\n"
+        "`--model`, `--listen`, `--threads`, `--log-level` for short). Arguments win over the "
+        "file.\n"
         "`latentd --check-config` starts nothing, prints every mistake with file, line, key, what\n"
         "was found and what would be right, and exits with 2; without mistakes it prints the\n"
         "effective values and exits with 0. Nothing is clamped and nothing unknown is ignored.\n\n"

@@ -148,8 +148,7 @@ const struct config_option config_options[] = {
      "Needed when the first network interface that is up, or the one named to Open MPI by "
      "btl_tcp_if_include, is not the one that the other hosts reach."},
     {FIELD(linger_ms), CONFIG_TYPE_NUMBER, AT(linger_ms), "20", "ms", 0, 60000, NULL, "", NULL,
-     "Ranks and kernels",
-     "How long ranks wait for the next tick awake before they go to sleep.",
+     "Ranks and kernels", "How long ranks wait for the next tick awake before they go to sleep.",
      "Longer saves a wake-up of about 0.1 ms for traffic with gaps, and costs a busy processor per "
      "rank during the gap."},
     {FIELD(tick_record), CONFIG_TYPE_TEXT, AT(tick_record), "", "", 0, 0, NULL, "a path", NULL,
@@ -189,9 +188,8 @@ const struct config_option config_options[] = {
      "Depth and memory", "Positions that take a recurrent step together.",
      "Larger raises throughput until the step is bound by arithmetic, and the time of one step. "
      "Answers do not depend on it."},
-    {FIELD(prefill_chunk), CONFIG_TYPE_INT, AT(prefill_chunk), "32", "positions", 1, 4096, NULL,
-     "", NULL, "Depth and memory",
-     "Prompt positions of one job in one tick; at most max_batch.",
+    {FIELD(prefill_chunk), CONFIG_TYPE_INT, AT(prefill_chunk), "32", "positions", 1, 4096, NULL, "",
+     NULL, "Depth and memory", "Prompt positions of one job in one tick; at most max_batch.",
      "Smaller keeps the tokens of running jobs flowing while a long prompt is read."},
 
     {FIELD(max_jobs_running), CONFIG_TYPE_INT, AT(max_jobs_running), "32", "jobs", 1, 4096, NULL,

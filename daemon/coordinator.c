@@ -114,8 +114,7 @@ int coordinator_load(struct coordinator *c, const struct rank_setup *setup,
 {
     *c = (struct coordinator){0};
     fill_facts(setup, config->model, &c->served);
-    if (load_border(c, setup, err) != 0 ||
-        load_tokenizer(c, config->model, &c->served, err) != 0)
+    if (load_border(c, setup, err) != 0 || load_tokenizer(c, config->model, &c->served, err) != 0)
         return -1;
     collect_end_tokens(&c->served);
     return 0;

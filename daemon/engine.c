@@ -261,21 +261,26 @@ static void fill_batch(struct engine *engine)
     }
 }
 
-/* The latents that came back, in the order of the entries that asked for them. */
+/* What came back, in the order of the entries that asked for it, goes to the runs. */
 static void scatter(struct engine *engine, const struct clus_reply *reply)
 {
     const float *latent = reply->latents;
+    const double *diff = reply->diffs;
     size_t n_embd = (size_t)engine->config.n_embd;
     for (int32_t p = 0; p < engine->batch.n_parts; p++) {
         const struct batch_part *part = &engine->batch.parts[p];
         struct run *run = part->run;
         const struct clus_entry *first = &engine->batch.entries[part->entry_begin];
-        if (!(first->flags & CLUS_WANT_LATENT))
-            continue;
-        size_t n = (size_t)(part->entry_end - part->entry_begin) * n_embd;
-        memcpy(run->latents + (size_t)(first->position - run->call_begin) * n_embd, latent,
-               n * sizeof *latent);
-        latent += n;
+        size_t n = (size_t)(part->entry_end - part->entry_begin);
+        size_t at = (size_t)(first->position - run->call_begin);
+        if (first->flags & CLUS_WANT_LATENT) {
+            memcpy(run->latents + at * n_embd, latent, n * n_embd * sizeof *latent);
+            latent += n * n_embd;
+        }
+        if (first->flags & CLUS_WANT_DIFF) {
+            memcpy(run->diffs + at, diff, n * sizeof *diff);
+            diff += n;
+        }
     }
 }
 

@@ -10,7 +10,8 @@
 
 #include "base/clock.h"
 
-/* What happens next, or 0 (JOB_NONE) for a pair that cannot occur. Numbers as in docs/job-events.md. */
+/* What happens next, or 0 (JOB_NONE) for a pair that cannot occur. Numbers as in
+ * docs/job-events.md. */
 static const enum job_state transitions[JOB_N_STATES][JOB_EV_N_KINDS] = {
     [JOB_NONE] = {[JOB_EV_QUEUED] = JOB_QUEUED},         /* T1 */
     [JOB_QUEUED] = {[JOB_EV_STARTED] = JOB_RUNNING,      /* T2 */
@@ -40,9 +41,8 @@ bool job_state_is_final(enum job_state state)
 const char *job_state_name(enum job_state state)
 {
     static const char *const names[JOB_N_STATES] = {
-        [JOB_NONE] = "none",           [JOB_QUEUED] = "queued",
-        [JOB_RUNNING] = "running",     [JOB_SUCCEEDED] = "succeeded",
-        [JOB_CANCELLED] = "cancelled", [JOB_FAILED] = "failed",
+        [JOB_NONE] = "none",           [JOB_QUEUED] = "queued",       [JOB_RUNNING] = "running",
+        [JOB_SUCCEEDED] = "succeeded", [JOB_CANCELLED] = "cancelled", [JOB_FAILED] = "failed",
     };
     return names[state];
 }
@@ -50,9 +50,12 @@ const char *job_state_name(enum job_state state)
 const char *job_event_kind_name(enum job_event_kind kind)
 {
     static const char *const names[JOB_EV_N_KINDS] = {
-        [JOB_EV_QUEUED] = "queued",       [JOB_EV_STARTED] = "started",
-        [JOB_EV_TOKEN] = "token",         [JOB_EV_SUCCEEDED] = "finished (succeeded)",
-        [JOB_EV_CANCELLED] = "finished (cancelled)", [JOB_EV_FAILED] = "finished (failed)",
+        [JOB_EV_QUEUED] = "queued",
+        [JOB_EV_STARTED] = "started",
+        [JOB_EV_TOKEN] = "token",
+        [JOB_EV_SUCCEEDED] = "finished (succeeded)",
+        [JOB_EV_CANCELLED] = "finished (cancelled)",
+        [JOB_EV_FAILED] = "finished (failed)",
     };
     return names[kind];
 }

@@ -2,9 +2,11 @@
 /*
  * daemon/job.h - a job is its events: states, events, and the pure function that folds them.
  *
- *      QUEUED            STARTED            TOKEN*             FINISHED
- *   ──────────▶ queued ──────────▶ running ────────▶ running ──────────▶ succeeded | cancelled | failed
- *                  └── FINISHED (cancelled or failed) ────────────────────────▲
+ *     QUEUED           STARTED            FINISHED
+ *     ──────▶ queued ──────────▶ running ──────────▶ succeeded, cancelled or failed
+ *               │                 │   ▲
+ *               │                 TOKEN
+ *               └── FINISHED ──────────────────────▶ cancelled or failed
  *
  * `struct job` is what the events say and nothing else: replaying them gives the same struct, at
  * every prefix. A (state, event) pair without a row in the table is an error, never a shrug.
@@ -40,7 +42,7 @@ enum job_state {
     JOB_N_STATES
 };
 
-/* Columns of the transition table. A FINISHED event counts as one of the last three by its reason. */
+/* Columns of the transition table. FINISHED counts as one of the last three by its reason. */
 enum job_event_kind {
     JOB_EV_QUEUED,
     JOB_EV_STARTED,
@@ -69,7 +71,7 @@ struct job_queued {
     const char *tier;       /* kernel tier that computes the job */
     uint64_t seed;
     uint32_t prompt_tokens;
-    uint32_t position; /* jobs in front of it when it was queued */
+    uint32_t position;   /* jobs in front of it when it was queued */
     const uint8_t *spec; /* [spec_len] packed latentd.v1.JobSpec */
     size_t spec_len;
 };
@@ -97,7 +99,7 @@ struct job {
     char label[SPEC_LABEL_BYTES + 1];
     char tier[JOB_TIER_BYTES];
     enum job_state state;
-    uint64_t last_seq; /* 0 in JOB_NONE */
+    uint64_t last_seq;                   /* 0 in JOB_NONE */
     int64_t create_us, start_us, end_us; /* 0 = not yet */
     uint64_t seed;
     uint32_t prompt_tokens;

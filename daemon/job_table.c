@@ -36,11 +36,11 @@ struct live {
     const struct job *job; /* pinned; NULL until QUEUED was accepted */
     char id[JOB_ID_CHARS + 1];
     char request_id[JOB_REQUEST_ID_CHARS + 1];
-    bool is_working;        /* the work is in the queue */
-    bool counts_as_queued;  /* accepted and not started */
-    bool is_stopped;        /* by job_table_stop_all: a cancel means UNAVAILABLE */
-    bool is_failed_by_log;  /* an event was not accepted: the job ends with `failure` */
-    bool is_deleted;        /* forget when finished */
+    bool is_working;       /* the work is in the queue */
+    bool counts_as_queued; /* accepted and not started */
+    bool is_stopped;       /* by job_table_stop_all: a cancel means UNAVAILABLE */
+    bool is_failed_by_log; /* an event was not accepted: the job ends with `failure` */
+    bool is_deleted;       /* forget when finished */
     struct ltd_err failure;
     struct job_event end; /* FINISHED, kept for a second try */
     bool is_second_try;
@@ -180,7 +180,7 @@ static void destroy_live(struct live *live)
 
 static void on_finished_kept(void *arg, const struct ltd_err *result);
 
-/* The log keeps room for an end without text also when memory is out (docs/job-events.md#bounds). */
+/* The log has room for an end without text also without memory (docs/job-events.md#bounds). */
 static void retry_without_text(struct live *live)
 {
     live->is_second_try = true;
@@ -380,18 +380,21 @@ static int check_admission(struct job_table *table, const struct job_spec *spec,
 {
     const struct job_table_config *config = &table->config;
     if (table->is_closed)
-        return ltd_fail(err, LTD_E_UNAVAILABLE, "the service is draining, no new jobs; try another "
+        return ltd_fail(err, LTD_E_UNAVAILABLE,
+                        "the service is draining, no new jobs; try another "
                         "or later");
     int32_t n_positions = spec->n_prompt + spec->max_tokens - 1;
     if (!engine_fits(table->engine, n_positions))
-        return ltd_fail(err, LTD_E_INVALID, "spec.max_tokens: a prompt of %d tokens and %d to write "
-                        "do not fit the whole key-value cache (kv_memory)", spec->n_prompt,
-                        spec->max_tokens);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "spec.max_tokens: a prompt of %d tokens and %d to write "
+                        "do not fit the whole key-value cache (kv_memory)",
+                        spec->n_prompt, spec->max_tokens);
     size_t bound = job_log_bytes_bound(spec, config->token_text_bytes_max);
     if (bound > STORE_JOB_BYTES_MAX)
-        return ltd_fail(err, LTD_E_EXHAUSTED, "spec: %d tokens with %d logprobs each may take %zu "
-                        "bytes of event log, at most %zu are kept per job", spec->max_tokens,
-                        spec->n_logprobs, bound, STORE_JOB_BYTES_MAX);
+        return ltd_fail(err, LTD_E_EXHAUSTED,
+                        "spec: %d tokens with %d logprobs each may take %zu "
+                        "bytes of event log, at most %zu are kept per job",
+                        spec->max_tokens, spec->n_logprobs, bound, STORE_JOB_BYTES_MAX);
     if (work_queue_is_full(config->queue))
         return ltd_fail(err, LTD_E_EXHAUSTED, "queue full (max_queue); try again later");
     return 0;

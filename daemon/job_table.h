@@ -31,9 +31,9 @@
 struct job_table;
 
 struct job_table_config {
-    struct store *store;       /* borrowed */
-    struct work_queue *queue;  /* borrowed */
-    const char *tier;          /* borrowed: recorded with each job */
+    struct store *store;         /* borrowed */
+    struct work_queue *queue;    /* borrowed */
+    const char *tier;            /* borrowed: recorded with each job */
     size_t token_text_bytes_max; /* text of one token, at most; bounds a job's log */
 };
 
@@ -88,7 +88,7 @@ struct job_watcher {
     struct job_watcher *next, *prev;
 };
 
-/* job_table_watch - hear of changes of a job until it is finished. on_change is set by the caller. */
+/* job_table_watch - hear of changes until the job is finished. The caller has set on_change. */
 void job_table_watch(struct job_table *table, const struct job *job, struct job_watcher *watcher);
 /* Safe at any time, also twice. */
 void job_table_unwatch(struct job_watcher *watcher);

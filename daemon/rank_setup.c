@@ -52,8 +52,10 @@ static int read_model(struct rank_setup *s, const struct config *config, struct 
     s->model = *model_checkpoint_config(s->checkpoint);
     int n = snprintf(path, sizeof path, "%s/generation_config.json", config->model);
     if (n >= (int)sizeof path)
-        return ltd_fail(err, LTD_E_INVALID, "model: found a path of %d bytes, expected less than "
-                        "%zu", n, sizeof path);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "model: found a path of %d bytes, expected less than "
+                        "%zu",
+                        n, sizeof path);
     if (model_generation_load(path, s->model.vocab, &s->generation, err) != 0)
         return -1;
     return model_checkpoint_hash(s->checkpoint, s->hash, err);

@@ -26,7 +26,7 @@ struct clus_gather;
 struct clus_world;
 
 struct rank_setup {
-    struct clus_world *world; /* borrowed */
+    struct clus_world *world;            /* borrowed */
     struct model_checkpoint *checkpoint; /* open until rank_setup_drop_checkpoint */
     struct model_config model;
     struct model_generation generation;

@@ -7,7 +7,6 @@
 
 #include "base/clock.h"
 #include "base/size.h"
-#include "model/latent.h"
 
 static void set_rules(struct run *run, const struct job_spec *spec)
 {
@@ -40,11 +39,9 @@ static bool allocate(struct run *run)
     run->last_event = calloc(1, sizeof *run->last_event);
     if (!run->rows || !run->tokens || !run->latents || !run->last_event)
         return false;
-    if (!run->spec->depth.adaptive)
-        return true;
-    run->checked = ltd_alloc(vector, sizeof *run->checked);
-    run->diffs = ltd_alloc(n_call, sizeof *run->diffs);
-    return run->checked && run->diffs;
+    if (run->spec->depth.adaptive)
+        run->diffs = ltd_alloc(n_call, sizeof *run->diffs);
+    return run->diffs || !run->spec->depth.adaptive;
 }
 
 struct run *run_create(uint64_t job, const struct job_spec *spec, int32_t n_embd,
@@ -81,38 +78,30 @@ void run_destroy(struct run *run)
     ltd_free(run->rows);
     ltd_free(run->tokens);
     ltd_free(run->latents);
-    ltd_free(run->checked);
     ltd_free(run->diffs);
     engine_event_destroy(run->last_event);
     textout_fini(&run->text);
     free(run);
 }
 
-bool run_wants_latents(const struct run *run)
+uint32_t run_wants(const struct run *run)
 {
     int32_t steps_done = run->step_idx + 1;
-    return steps_done == run->rule.max_steps || model_exit_wants_value(&run->rule, steps_done);
-}
-
-/* The criterion: mean over the call's positions of the change since the check before. */
-static double measure(struct run *run)
-{
-    size_t n = (size_t)run->n_embd;
-    int32_t n_call = run_call_len(run);
-    for (int32_t i = 0; i < n_call; i++)
-        run->diffs[i] = model_exit_diff(run->latents + (size_t)i * n,
-                                        run->checked + (size_t)i * n, run->n_embd);
-    memcpy(run->checked, run->latents, (size_t)n_call * n * sizeof *run->checked);
-    return model_exit_mean(run->diffs, n_call);
+    bool is_last = steps_done == run->rule.max_steps;
+    if (run->rule.kind == MODEL_EXIT_FIXED)
+        return is_last ? CLUS_WANT_LATENT : 0;
+    /* At the last step the value decides nothing, but the result says whether it was met. */
+    if (is_last || model_exit_wants_value(&run->rule, steps_done))
+        return CLUS_WANT_LATENT | CLUS_WANT_DIFF;
+    return 0;
 }
 
 bool run_step_done(struct run *run, enum engine_exit *exit)
 {
     int32_t steps_done = run->step_idx + 1;
     run->total_steps += (uint64_t)run_call_len(run);
-    /* At the last step the value decides nothing, but the result says whether it was met. */
-    if (run->rule.kind == MODEL_EXIT_LATENT_DIFF && run_wants_latents(run))
-        run->value = measure(run);
+    if (run_wants(run) & CLUS_WANT_DIFF)
+        run->value = model_exit_mean(run->diffs, run_call_len(run));
     if (!model_exit_now(&run->rule, steps_done, run->value)) {
         run->step_idx++;
         run->next = run->call_begin;
@@ -136,10 +125,4 @@ void run_next_call(struct run *run, int32_t token)
     run->next = run->call_begin;
     run->step_idx = 0;
     run->value = 0;
-}
-
-void run_begin_checked(struct run *run, int32_t position)
-{
-    float *at = run->checked + (size_t)(position - run->call_begin) * (size_t)run->n_embd;
-    model_latent_init(at, run->n_embd, run->spec->seed, position, run->spec->init_scale);
 }

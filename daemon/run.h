@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "cluster/tick.h"
 #include "daemon/engine_event.h"
 #include "daemon/spec.h"
 #include "daemon/textout.h"
@@ -51,9 +52,8 @@ struct run {
     int32_t step_idx;             /* step that the call is taking */
     int32_t next;                 /* first position of the call that has not taken it */
     float *latents;               /* owned [n_prompt][n_embd]: what came back last */
-    float *checked; /* owned [n_prompt][n_embd]: at the previous check, s_0 first; adaptive only */
-    double *diffs;  /* owned [n_prompt]; adaptive only */
-    double value;   /* of the exit rule at its last check */
+    double *diffs;                /* owned [n_prompt]: how far each moved in the step; adaptive only */
+    double value;                 /* of the exit rule at its last check */
 
     /* What was written. */
     int32_t *tokens; /* owned [n_positions + 1]: prompt, then output */
@@ -81,8 +81,8 @@ static inline int32_t run_call_len(const struct run *run)
     return run->call_end - run->call_begin;
 }
 
-/* True when the latents of the step at hand have to come back from the ranks. */
-bool run_wants_latents(const struct run *run);
+/* What has to come back from the ranks for the step at hand: CLUS_WANT_* (cluster/tick.h). */
+uint32_t run_wants(const struct run *run);
 
 /*
  * run_step_done - all positions of the call took step_idx: decide. True when the call leaves the
@@ -92,8 +92,5 @@ bool run_step_done(struct run *run, enum engine_exit *exit);
 
 /* run_next_call - `token` was written and becomes the next position's input. */
 void run_next_call(struct run *run, int32_t token);
-
-/* run_begin_checked - s_0 of one position, for the exit rule's first check. Adaptive runs only. */
-void run_begin_checked(struct run *run, int32_t position);
 
 #endif

@@ -96,8 +96,10 @@ int service_take_request_id(const ProtobufCBinaryData *field, char out[JOB_REQUE
                         field->len, JOB_REQUEST_ID_CHARS);
     for (size_t i = 0; i < field->len; i++)
         if (field->data[i] < 0x20 || field->data[i] > 0x7E)
-            return ltd_fail(err, LTD_E_INVALID, "request_id: found byte 0x%02x at %zu, expected "
-                            "printable ASCII", field->data[i], i + 1);
+            return ltd_fail(err, LTD_E_INVALID,
+                            "request_id: found byte 0x%02x at %zu, expected "
+                            "printable ASCII",
+                            field->data[i], i + 1);
     if (field->len)
         memcpy(out, field->data, field->len);
     out[field->len] = '\0';

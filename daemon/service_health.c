@@ -3,8 +3,8 @@
  * daemon/service_health.c - grpc.health.v1.Health: is this server serving?
  *
  * One answer for the whole server and for each of its services: they start and drain together.
- * Check of an unknown service is NOT_FOUND; Watch of one says SERVICE_UNKNOWN and stays open, as the
- * public protocol asks. A watch is told at once and then on every change.
+ * Check of an unknown service is NOT_FOUND; Watch of one says SERVICE_UNKNOWN and stays open, as
+ * the public protocol asks. A watch is told at once and then on every change.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -44,8 +44,8 @@ void health_check(struct rpc_call *call, const uint8_t *request, size_t len, voi
 {
     struct service *service = arg;
     struct unpack u;
-    Grpc__Health__V1__HealthCheckRequest *m = service_unpack(
-        call, &u, &grpc__health__v1__health_check_request__descriptor, request, len);
+    Grpc__Health__V1__HealthCheckRequest *m =
+        service_unpack(call, &u, &grpc__health__v1__health_check_request__descriptor, request, len);
     if (!m)
         return;
     bool known = is_known(&m->service);
@@ -84,8 +84,8 @@ void health_watch(struct rpc_call *call, const uint8_t *request, size_t len, voi
     static const struct rpc_call_ops ops = {.on_end = on_end};
     struct service *service = arg;
     struct unpack u;
-    Grpc__Health__V1__HealthCheckRequest *m = service_unpack(
-        call, &u, &grpc__health__v1__health_check_request__descriptor, request, len);
+    Grpc__Health__V1__HealthCheckRequest *m =
+        service_unpack(call, &u, &grpc__health__v1__health_check_request__descriptor, request, len);
     if (!m)
         return;
     bool known = is_known(&m->service);

@@ -74,8 +74,8 @@ void inference_generate(struct rpc_call *call, const uint8_t *request, size_t le
 struct score {
     struct work work; /* first */
     struct service *service;
-    struct rpc_call *call; /* NULL: it ended early */
-    struct job_spec *spec; /* owned */
+    struct rpc_call *call;   /* NULL: it ended early */
+    struct job_spec *spec;   /* owned */
     struct ltd_bytes answer; /* a packed ScoreResponse once SCORED came */
 };
 
@@ -169,8 +169,10 @@ static int check_admission(const struct service *service, const struct job_spec 
     if (job_table_is_closed(service->jobs))
         return ltd_fail(err, LTD_E_UNAVAILABLE, "the service is draining");
     if (!engine_fits(service->engine, spec->n_prompt))
-        return ltd_fail(err, LTD_E_INVALID, "context and continuation: %d tokens do not fit the "
-                        "whole key-value cache (kv_memory)", spec->n_prompt);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "context and continuation: %d tokens do not fit the "
+                        "whole key-value cache (kv_memory)",
+                        spec->n_prompt);
     return 0;
 }
 

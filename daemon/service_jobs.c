@@ -21,8 +21,8 @@ static const struct job *find_named(struct rpc_call *call, struct service *servi
     char id[JOB_ID_CHARS + 1] = "";
     struct ltd_err err = {0};
     const char *text = (const char *)name->data;
-    bool is_name = name->len > 5 && memcmp(text, "jobs/", 5) == 0 &&
-                   job_id_is_valid(text + 5, name->len - 5);
+    bool is_name =
+        name->len > 5 && memcmp(text, "jobs/", 5) == 0 && job_id_is_valid(text + 5, name->len - 5);
     if (is_name)
         memcpy(id, text + 5, JOB_ID_CHARS);
     const struct job *job = is_name ? store_find(service->store, id) : NULL;
@@ -109,9 +109,10 @@ void jobs_watch(struct rpc_call *call, const uint8_t *request, size_t len, void 
     if (!job)
         return;
     if (options.after_seq > job->last_seq) {
-        ltd_fail(&err, LTD_E_RANGE, "after_seq: found %llu, expected at most %llu, the last event "
-                 "of job %s", (unsigned long long)options.after_seq,
-                 (unsigned long long)job->last_seq, job->id);
+        ltd_fail(&err, LTD_E_RANGE,
+                 "after_seq: found %llu, expected at most %llu, the last event "
+                 "of job %s",
+                 (unsigned long long)options.after_seq, (unsigned long long)job->last_seq, job->id);
         rpc_call_finish_err(call, &err);
         return;
     }
@@ -135,16 +136,18 @@ void jobs_get(struct rpc_call *call, const uint8_t *request, size_t len, void *a
 }
 
 /* The token of a page is the id of its last job: the next page holds what was made before it. */
-static int take_query(const Latentd__V1__ListJobsRequest *m, struct store_query *query,
-                      char *label, char *before, struct ltd_err *err)
+static int take_query(const Latentd__V1__ListJobsRequest *m, struct store_query *query, char *label,
+                      char *before, struct ltd_err *err)
 {
     if (m->page_size > PAGE_MAX)
         return ltd_fail(err, LTD_E_INVALID, "page_size: found %u, expected at most %d",
                         m->page_size, PAGE_MAX);
     if (m->page_token.len > 0 &&
         !job_id_is_valid((const char *)m->page_token.data, m->page_token.len))
-        return ltd_fail(err, LTD_E_INVALID, "page_token: found %zu bytes that no page gave, "
-                        "expected the next_page_token of a page", m->page_token.len);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "page_token: found %zu bytes that no page gave, "
+                        "expected the next_page_token of a page",
+                        m->page_token.len);
     if (m->label.len > SPEC_LABEL_BYTES)
         return ltd_fail(err, LTD_E_INVALID, "label: found %zu bytes, expected at most %d",
                         m->label.len, SPEC_LABEL_BYTES);

@@ -2,9 +2,10 @@
 /*
  * daemon/spec.h - what a job asks for, after every default was filled in and every value checked.
  *
- * Made by the request handlers (daemon/spec_decode.h) on the loop thread and never changed afterwards, so
- * the engine thread reads it without a lock. The job owns it; it outlives the engine's work on it,
- * because a job is only forgotten after the engine has said that it is done (daemon/engine.h).
+ * Made by the request handlers (daemon/spec_decode.h) on the loop thread and never changed
+ * afterwards, so the engine thread reads it without a lock. The job owns it; it outlives the
+ * engine's work on it, because a job is only forgotten after the engine has said that it is done
+ * (daemon/engine.h).
  */
 #ifndef LATENTD_DAEMON_SPEC_H
 #define LATENTD_DAEMON_SPEC_H
@@ -31,10 +32,10 @@ struct spec_depth {
 };
 
 struct spec_sampling {
-    double temperature; /* 0 = greedy */
-    int32_t top_k;      /* 0 = off */
-    double top_p;       /* 0 = off */
-    double min_p;       /* 0 = off */
+    double temperature;        /* 0 = greedy */
+    int32_t top_k;             /* 0 = off */
+    double top_p;              /* 0 = off */
+    double min_p;              /* 0 = off */
     double repetition_penalty; /* 1 = off */
 };
 
@@ -45,15 +46,15 @@ struct spec_stop {
 
 struct job_spec {
     enum spec_kind kind;
-    int32_t *prompt; /* [n_prompt], owned; token ids, all below vocab_size */
-    int32_t n_prompt; /* >= 1 */
+    int32_t *prompt;     /* [n_prompt], owned; token ids, all below vocab_size */
+    int32_t n_prompt;    /* >= 1 */
     int32_t score_begin; /* SPEC_SCORE: index of the first scored token, 1 .. n_prompt - 1 */
-    int32_t max_tokens; /* SPEC_GENERATE: >= 1; n_prompt + max_tokens <= block_size */
+    int32_t max_tokens;  /* SPEC_GENERATE: >= 1; n_prompt + max_tokens <= block_size */
     struct spec_depth depth;
     struct spec_sampling sampling;
     uint64_t seed;
     bool seed_given;
-    float init_scale; /* >= 0 */
+    float init_scale;   /* >= 0 */
     int32_t n_logprobs; /* -1 = none, else alternatives per token, 0 .. SPEC_LOGPROBS_MAX */
     bool ignore_eos;
     struct spec_stop stop[SPEC_STOP_MAX];

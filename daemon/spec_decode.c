@@ -15,8 +15,8 @@
 
 #include "model/exit.h"
 
-#define SCALE_MAX       100.0 /* temperature and init_scale: beyond it only noise is left */
-#define CHAT_TURNS_MAX  4096  /* each takes at least a handful of tokens of the context */
+#define SCALE_MAX      100.0 /* temperature and init_scale: beyond it only noise is left */
+#define CHAT_TURNS_MAX 4096  /* each takes at least a handful of tokens of the context */
 
 static int bad_number(struct ltd_err *err, const char *field, double found, const char *expected)
 {
@@ -30,8 +30,7 @@ int spec_check_model(const ProtobufCBinaryData *name, const struct served *serve
         (name->len == strlen(served->name) && memcmp(name->data, served->name, name->len) == 0))
         return 0;
     return ltd_fail(err, LTD_E_NOT_FOUND, "model: found \"%.*s\", expected \"\" or \"%s\"",
-                    name->len > 100 ? 100 : (int)name->len, (const char *)name->data,
-                    served->name);
+                    name->len > 100 ? 100 : (int)name->len, (const char *)name->data, served->name);
 }
 
 /* --------------------------------------------------------------------------------- prompt */
@@ -39,8 +38,10 @@ int spec_check_model(const ProtobufCBinaryData *name, const struct served *serve
 static int too_long(const char *where, size_t n_tokens, const struct served *served,
                     struct ltd_err *err)
 {
-    return ltd_fail(err, LTD_E_INVALID, "%s: found %zu tokens, expected fewer than the context of "
-                    "%d", where, n_tokens, served->model.max_positions);
+    return ltd_fail(err, LTD_E_INVALID,
+                    "%s: found %zu tokens, expected fewer than the context of "
+                    "%d",
+                    where, n_tokens, served->model.max_positions);
 }
 
 int spec_encode_text(const ProtobufCBinaryData *text, unsigned flags, const struct served *served,
@@ -52,9 +53,10 @@ int spec_encode_text(const ProtobufCBinaryData *text, unsigned flags, const stru
     /* A token stands for so many bytes at most: what cannot fit is not worth the time to encode. */
     size_t bytes_max = (size_t)served->model.max_positions * served->token_bytes_max;
     if (text->len > bytes_max)
-        return ltd_fail(err, LTD_E_INVALID, "%s: found %zu bytes of text, expected at most %zu, "
-                        "which is what a context of %d tokens can hold", where, text->len,
-                        bytes_max, served->model.max_positions);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "%s: found %zu bytes of text, expected at most %zu, "
+                        "which is what a context of %d tokens can hold",
+                        where, text->len, bytes_max, served->model.max_positions);
     if (model_tokenizer_encode(served->tokenizer, (const char *)text->data, text->len, flags, out,
                                err) != 0)
         return ltd_err_context(err, "%s", where);
@@ -65,8 +67,10 @@ int spec_render_chat(const Latentd__V1__Chat *chat, const struct served *served,
                      struct model_tokens *out, struct ltd_err *err)
 {
     if (!served->chat)
-        return ltd_fail(err, LTD_E_INVALID, "%s: no chat with this model (%s), expected text or "
-                        "token ids", where, served->no_chat);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "%s: no chat with this model (%s), expected text or "
+                        "token ids",
+                        where, served->no_chat);
     if (chat->n_messages == 0 || chat->n_messages > CHAT_TURNS_MAX)
         return ltd_fail(err, LTD_E_INVALID, "%s.messages: found %zu, expected 1 to %d", where,
                         chat->n_messages, CHAT_TURNS_MAX);
@@ -98,8 +102,10 @@ static int take_ids(const Latentd__V1__TokenIds *ids, const struct served *serve
         return too_long(where, ids->n_ids, served, err);
     for (size_t i = 0; i < ids->n_ids; i++) {
         if (ids->ids[i] >= (uint32_t)served->model.vocab)
-            return ltd_fail(err, LTD_E_INVALID, "%s.ids[%zu]: found %u, expected a token id below "
-                            "%d", where, i, ids->ids[i], served->model.vocab);
+            return ltd_fail(err, LTD_E_INVALID,
+                            "%s.ids[%zu]: found %u, expected a token id below "
+                            "%d",
+                            where, i, ids->ids[i], served->model.vocab);
         if (model_tokens_push(out, (int32_t)ids->ids[i], err) != 0)
             return ltd_err_context(err, "%s", where);
     }
@@ -166,13 +172,15 @@ static int decode_max_tokens(struct job_spec *spec, const Latentd__V1__JobSpec *
 {
     int32_t room = served->model.max_positions - spec->n_prompt;
     if (room < 1)
-        return ltd_fail(err, LTD_E_INVALID, "spec.prompt: found %d tokens, expected fewer than the "
-                        "context of %d, so that one can be written", spec->n_prompt,
-                        served->model.max_positions);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "spec.prompt: found %d tokens, expected fewer than the "
+                        "context of %d, so that one can be written",
+                        spec->n_prompt, served->model.max_positions);
     if (message->max_tokens > (uint32_t)room)
-        return ltd_fail(err, LTD_E_INVALID, "spec.max_tokens: found %u behind a prompt of %d "
-                        "tokens, expected at most %d in a context of %d", message->max_tokens,
-                        spec->n_prompt, room, served->model.max_positions);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "spec.max_tokens: found %u behind a prompt of %d "
+                        "tokens, expected at most %d in a context of %d",
+                        message->max_tokens, spec->n_prompt, room, served->model.max_positions);
     spec->max_tokens = (int32_t)message->max_tokens;
     if (message->max_tokens == 0)
         spec->max_tokens = served->default_max_tokens < room ? served->default_max_tokens : room;
@@ -186,8 +194,10 @@ static int decode_stop(struct job_spec *spec, const Latentd__V1__JobSpec *messag
         return ltd_fail(err, LTD_E_INVALID, "spec.stop: found %zu strings, expected at most %d",
                         message->n_stop, SPEC_STOP_MAX);
     if (message->n_stop > 0 && !served->tokenizer)
-        return ltd_fail(err, LTD_E_INVALID, "spec.stop: there is no text to stop at (%s), expected "
-                        "none", served->no_text);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "spec.stop: there is no text to stop at (%s), expected "
+                        "none",
+                        served->no_text);
     for (size_t i = 0; i < message->n_stop; i++) {
         const ProtobufCBinaryData *stop = &message->stop[i];
         if (stop->len < 1 || stop->len > SPEC_STOP_BYTES_MAX)
@@ -210,8 +220,10 @@ static int decode_adaptive(struct spec_depth *depth, const Latentd__V1__Adaptive
     int criterion = (int)message->criterion;
     if (criterion != LATENTD__V1__CRITERION__CRITERION_UNSPECIFIED &&
         criterion != LATENTD__V1__CRITERION__CRITERION_LATENT_DIFF)
-        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "depth.adaptive.criterion: found %d, this build "
-                        "has CRITERION_LATENT_DIFF (1)", criterion);
+        return ltd_fail(err, LTD_E_UNIMPLEMENTED,
+                        "depth.adaptive.criterion: found %d, this build "
+                        "has CRITERION_LATENT_DIFF (1)",
+                        criterion);
     depth->adaptive = true;
     depth->threshold = MODEL_EXIT_LATENT_DIFF_DEFAULT;
     if (message->threshold_set_case == LATENTD__V1__ADAPTIVE_DEPTH__THRESHOLD_SET_THRESHOLD)
@@ -220,12 +232,16 @@ static int decode_adaptive(struct spec_depth *depth, const Latentd__V1__Adaptive
         return bad_number(err, "depth.adaptive.threshold", depth->threshold,
                           "a finite number above 0");
     if (message->max_steps > (uint32_t)served->max_steps)
-        return ltd_fail(err, LTD_E_INVALID, "depth.adaptive.max_steps: found %u, expected at most "
-                        "%d", message->max_steps, served->max_steps);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "depth.adaptive.max_steps: found %u, expected at most "
+                        "%d",
+                        message->max_steps, served->max_steps);
     depth->max_steps = message->max_steps ? (int32_t)message->max_steps : served->max_steps;
     if (message->min_steps > (uint32_t)depth->max_steps)
-        return ltd_fail(err, LTD_E_INVALID, "depth.adaptive.min_steps: found %u, expected at most "
-                        "max_steps, which is %d", message->min_steps, depth->max_steps);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "depth.adaptive.min_steps: found %u, expected at most "
+                        "max_steps, which is %d",
+                        message->min_steps, depth->max_steps);
     depth->min_steps = message->min_steps ? (int32_t)message->min_steps : 1;
     return 0;
 }
@@ -271,8 +287,10 @@ static int override_sampling(struct spec_sampling *s, const Latentd__V1__Samplin
     if (m->temperature_set_case)
         s->temperature = m->temperature;
     if (m->top_k_set_case && m->top_k > (uint32_t)served->model.vocab)
-        return ltd_fail(err, LTD_E_INVALID, "spec.sampling.top_k: found %u, expected 0 to the "
-                        "vocabulary of %d", m->top_k, served->model.vocab);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "spec.sampling.top_k: found %u, expected 0 to the "
+                        "vocabulary of %d",
+                        m->top_k, served->model.vocab);
     if (m->top_k_set_case)
         s->top_k = (int32_t)m->top_k;
     if (m->top_p_set_case)
@@ -348,8 +366,10 @@ static int decode_label(struct job_spec *spec, const ProtobufCBinaryData *label,
                         label->len, SPEC_LABEL_BYTES);
     for (size_t i = 0; i < label->len; i++)
         if (label->data[i] < 0x20 || label->data[i] == 0x7F)
-            return ltd_fail(err, LTD_E_INVALID, "spec.label: found control character 0x%02x at "
-                            "byte %zu, expected text on one line", label->data[i], i + 1);
+            return ltd_fail(err, LTD_E_INVALID,
+                            "spec.label: found control character 0x%02x at "
+                            "byte %zu, expected text on one line",
+                            label->data[i], i + 1);
     if (label->len)
         memcpy(spec->label, label->data, label->len);
     return 0;
@@ -412,8 +432,7 @@ static int decode_score_tokens(struct job_spec *spec, const Latentd__V1__ScoreRe
                                const struct served *served, struct model_tokens *tokens,
                                struct ltd_err *err)
 {
-    if (message->continuation &&
-        message->continuation->kind_case == LATENTD__V1__PROMPT__KIND_CHAT)
+    if (message->continuation && message->continuation->kind_case == LATENTD__V1__PROMPT__KIND_CHAT)
         return ltd_fail(err, LTD_E_INVALID, "continuation: found a chat, expected text or tokens");
     if (message->context &&
         take_prompt(message->context, MODEL_ENCODE_HEAD, served, "context", tokens, err) != 0)
@@ -423,9 +442,10 @@ static int decode_score_tokens(struct job_spec *spec, const Latentd__V1__ScoreRe
         return -1;
     size_t score_begin = n_context ? n_context : 1;
     if (tokens->n <= score_begin)
-        return ltd_fail(err, LTD_E_INVALID, "continuation: found %zu tokens behind a context of "
-                        "%zu, expected at least one that can be scored", tokens->n - n_context,
-                        n_context);
+        return ltd_fail(err, LTD_E_INVALID,
+                        "continuation: found %zu tokens behind a context of "
+                        "%zu, expected at least one that can be scored",
+                        tokens->n - n_context, n_context);
     spec->score_begin = (int32_t)score_begin;
     return keep_prompt(spec, tokens, served, "context and continuation", err);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * daemon/spec_decode.h - from a request message to a job: every default filled in, every value checked.
+ * daemon/spec_decode.h - from a request message to a job: every default filled in, every value
+ * checked.
  *
  * The one place that knows what may be asked of the served model. Nothing is clamped: a value out
  * of range is refused with the field's name, what was found and what is expected. Absent means the

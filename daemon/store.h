@@ -39,8 +39,8 @@ typedef void (*store_done_fn)(void *arg, const struct ltd_err *result);
 typedef bool (*store_visit_fn)(void *arg, const struct job_event *event);
 
 struct store_query {
-    uint32_t states;      /* bit 1 << enum job_state for each wanted; 0 = all */
-    const char *label;    /* exact; "" or NULL = all */
+    uint32_t states;       /* bit 1 << enum job_state for each wanted; 0 = all */
+    const char *label;     /* exact; "" or NULL = all */
     const char *before_id; /* only jobs made before this one; "" or NULL = from the newest */
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * daemon/store_memory.c - the event log in memory: one byte string per job, two hash tables, two lists.
+ * daemon/store_memory.c - the event log in memory: one byte string per job, two hash tables, two
+ * lists.
  *
  *     entry ── log   [event 1][event 2][event 3]…     stored form, end to end
  *           └─ ends  [end of 1][end of 2]…            event n is log[ends[n-2] .. ends[n-1])
@@ -230,9 +231,9 @@ static int append_to(struct entry *e, struct job_event *event, struct ltd_err *e
     bool is_last = job_state_is_final(after.state);
     ltd_bytes_init(&encoded);
     job_event_encode(event, &encoded);
-    int rc = encoded.failed ? ltd_fail(err, LTD_E_EXHAUSTED, "job %s: no memory for an event",
-                                       e->job.id)
-                            : make_room(e, encoded.len, is_last, err);
+    int rc = encoded.failed
+                 ? ltd_fail(err, LTD_E_EXHAUSTED, "job %s: no memory for an event", e->job.id)
+                 : make_room(e, encoded.len, is_last, err);
     if (rc == 0) {
         ltd_bytes_put(&e->log, encoded.data, encoded.len);
         e->ends[event->seq - 1] = (uint32_t)e->log.len;

@@ -39,7 +39,8 @@ struct unpack {
  *
  * Errors: LTD_E_INTERNAL when the bytes are no such message (gRPC's own convention),
  *         LTD_E_EXHAUSTED when unpacking takes more than 16 times its size and 64 KiB,
- *         LTD_E_UNIMPLEMENTED naming an unknown field, LTD_E_INVALID naming a text that is no UTF-8.
+ *         LTD_E_UNIMPLEMENTED naming an unknown field, LTD_E_INVALID naming a text that is no
+ * UTF-8.
  */
 void *unpack_request(struct unpack *u, const ProtobufCMessageDescriptor *descriptor,
                      const uint8_t *data, size_t len, struct ltd_err *err);

@@ -18,9 +18,9 @@ struct watch {
     struct rpc_call *call;
     const struct job *job; /* pinned */
     struct watch_options options;
-    uint64_t after_seq; /* last event that was sent */
-    bool has_sent;      /* the first message carries the job itself */
-    bool is_finished;   /* rpc_call_finish was called */
+    uint64_t after_seq;  /* last event that was sent */
+    bool has_sent;       /* the first message carries the job itself */
+    bool is_finished;    /* rpc_call_finish was called */
     int64_t thinking_us; /* time of the last Thinking that was sent */
 };
 

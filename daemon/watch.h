@@ -7,8 +7,8 @@
  *
  * The log is the buffer: a watch holds its place in it and nothing else, so a slow reader costs
  * nothing and finds its tokens merged when it comes back. Behind the last event of a finished job
- * the call ends. Used by Jobs.Watch and by Inference.Generate, which differ in how the call ends and
- * in what becomes of the job when the call ends early.
+ * the call ends. Used by Jobs.Watch and by Inference.Generate, which differ in how the call ends
+ * and in what becomes of the job when the call ends early.
  *
  * Threads: loop thread.
  */
@@ -23,8 +23,8 @@
 
 struct watch_options {
     uint64_t after_seq;
-    bool status_of_job;  /* a failed job ends the call with its status; otherwise OK */
-    bool cancel_on_end;  /* the job is cancelled when the call ends before it */
+    bool status_of_job; /* a failed job ends the call with its status; otherwise OK */
+    bool cancel_on_end; /* the job is cancelled when the call ends before it */
 };
 
 /*
