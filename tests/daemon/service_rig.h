@@ -77,7 +77,7 @@ struct rig_stream {
     struct ltd_bytes request;
     uint32_t timeout_ms;
     /* Under lock. */
-    bool is_held;  /* messages wait in the client until it is released */
+    bool is_held; /* messages wait in the client until it is released */
     bool is_over;
     int status;
     char message[480];

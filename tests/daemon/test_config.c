@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/daemon/test_config.c - option files and arguments: what is right, and what is said of the rest.
+ * tests/daemon/test_config.c - option files and arguments: what is right, and what is said of the
+ * rest.
  *
  * Broken inputs are rows of a table: the lines of a file or the arguments, and every mistake that
  * must be reported, word for word where the words matter. A mistake too many fails as well.
@@ -63,7 +64,7 @@ struct loaded {
 
 static void load(struct loaded *l, const char *const *args)
 {
-    char *argv[40] = {(char *)(uintptr_t)"latentd"};
+    char *argv[40] = {(char *)(uintptr_t) "latentd"};
     int argc = 1;
     for (; args[argc - 1]; argc++)
         argv[argc] = (char *)(uintptr_t)args[argc - 1];
@@ -172,7 +173,7 @@ static void actions_are_recognised_wherever_they_stand(void **state)
 
 /* `@` in a file or an expectation stands for the model directory, `%` for the file's path. */
 struct broken {
-    const char *file;   /* NULL: no --config */
+    const char *file; /* NULL: no --config */
     const char *args[6];
     int32_t n_mistakes;
     const char *expected[4];
@@ -181,8 +182,13 @@ struct broken {
 static const struct broken rows[] = {
     {"thread = 4\n", {0}, 1, {"%:1: thread: unknown key, did you mean threads?"}},
     {"max-batch = 4\n", {0}, 1, {"%:1: max-batch: unknown key, did you mean max_batch?"}},
-    {"colour = red\n", {0}, 1, {"%:1: colour: unknown key, expected one of those in latentd --help"}},
-    {"threads = four\n", {0}, 1,
+    {"colour = red\n",
+     {0},
+     1,
+     {"%:1: colour: unknown key, expected one of those in latentd --help"}},
+    {"threads = four\n",
+     {0},
+     1,
      {"%:1: threads: found \"four\", expected a whole number in [0, 1024] threads"}},
     {"threads = 4 cores\n", {0}, 1, {"found \"4 cores\", expected a whole number"}},
     {"threads = -1\n", {0}, 1, {"found \"-1\", expected a whole number in [0, 1024]"}},
@@ -191,14 +197,18 @@ static const struct broken rows[] = {
     {"threads = 1.5\n", {0}, 1, {"found \"1.5\", expected a whole number"}},
     {"threads =\n", {0}, 1, {"threads: found \"\", expected a whole number"}},
     {"threads = 0x10\n", {0}, 1, {"found \"0x10\""}},
-    {"drain_seconds = nan\n", {0}, 1,
+    {"drain_seconds = nan\n",
+     {0},
+     1,
      {"%:1: drain_seconds: found \"nan\", expected a number in [0, 86400] s"}},
     {"drain_seconds = inf\n", {0}, 1, {"found \"inf\""}},
     {"drain_seconds = 1e999\n", {0}, 1, {"found \"1e999\""}},
     {"drain_seconds = -0.5\n", {0}, 1, {"found \"-0.5\""}},
     {"drain_seconds = 5s\n", {0}, 1, {"found \"5s\""}},
     {"linger_ms = 1,5\n", {0}, 1, {"found \"1,5\""}},
-    {"threads = 2\n\nthreads = 2\n", {0}, 1,
+    {"threads = 2\n\nthreads = 2\n",
+     {0},
+     1,
      {"%:3: threads: given twice (first at %:1), expected once"}},
     {"threads\n", {0}, 1, {"%:1: found \"threads\", expected key = value"}},
     {"= 5\n", {0}, 1, {"%:1: found \"= 5\", expected key = value"}},
@@ -206,7 +216,9 @@ static const struct broken rows[] = {
     {"listen = localhost:99999\n", {0}, 1, {"listen: found \"localhost:99999\""}},
     {"listen = ::1:7470\n", {0}, 1, {"listen: found \"::1:7470\""}},
     {"listen = unix:\n", {0}, 1, {"listen: found \"unix:\""}},
-    {"listen = 127.0.0.1:5\nlisten = 127.0.0.1:5\n", {0}, 1,
+    {"listen = 127.0.0.1:5\nlisten = 127.0.0.1:5\n",
+     {0},
+     1,
      {"%:2: listen: \"127.0.0.1:5\" is given twice"}},
     {"tier = sse9\n", {0}, 1, {"tier: found \"sse9\", expected auto or"}},
     {"log_level = loud\n", {0}, 1, {"log_level: found \"loud\", expected error, warning"}},
@@ -215,14 +227,21 @@ static const struct broken rows[] = {
     {"shares = 1,-2\n", {0}, 1, {"shares: found \"1,-2\""}},
     {"shares = 1,nan\n", {0}, 1, {"shares: found \"1,nan\""}},
     {"shares = 1,,2\n", {0}, 1, {"shares: found \"1,,2\""}},
-    {"max_batch = 8\nprefill_chunk = 9\n", {0}, 1,
+    {"max_batch = 8\nprefill_chunk = 9\n",
+     {0},
+     1,
      {"%:2: prefill_chunk: found 9, expected at most max_batch, which is 8 (%:1)"}},
     {"kv_policy = full\nkv_slots = 2\n", {0}, 1, {"expected only one of them"}},
     {"kv_pages = 10\nkv_memory = 2\n", {0}, 1, {"kv_pages: found 10 beside kv_memory 2 (%:2)"}},
     {"ready_file = /nonexistent/ready\n", {0}, 1, {"ready_file: found \"/nonexistent/ready\""}},
-    {"max_jobs_running = 0\n", {0}, 1, {"max_jobs_running: found \"0\", expected a whole number in [1"}},
+    {"max_jobs_running = 0\n",
+     {0},
+     1,
+     {"max_jobs_running: found \"0\", expected a whole number in [1"}},
     /* All mistakes, not the first. */
-    {"thread = 4\nthreads = x\nlisten = y\n", {0}, 3,
+    {"thread = 4\nthreads = x\nlisten = y\n",
+     {0},
+     3,
      {"%:1: thread:", "%:2: threads:", "%:3: listen:"}},
     /* Arguments. */
     {NULL, {"--modle", "x"}, 2, {"command line: \"--modle\": unknown argument"}},
@@ -233,6 +252,7 @@ static const struct broken rows[] = {
     {NULL, {"--threads", "two"}, 1, {"command line: threads: found \"two\""}},
     {NULL, {"--config", "/nonexistent.conf"}, 1, {"/nonexistent.conf: No such file or directory"}},
     {NULL, {"--config", "/tmp"}, 1, {"/tmp: no regular file"}},
+    {NULL, {"--config", "/dev/zero"}, 1, {"/dev/zero: no regular file"}},
     {NULL, {"--config", "a", "--config", "b"}, 2, {"--config: given twice"}},
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/daemon/test_service.c - every method over real connections, with an engine that obeys the test.
+ * tests/daemon/test_service.c - every method over real connections, with an engine that obeys the
+ * test.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -158,8 +159,7 @@ static void a_reader_that_stops_reading_gets_everything_when_it_goes_on(void **s
     Latentd__V1__WatchJobRequest m = LATENTD__V1__WATCH_JOB_REQUEST__INIT;
     (void)state;
     m.name = wire_text(name.text, strlen(name.text));
-    struct rig_stream *slow =
-        rig_stream_open(rig, "/latentd.v1.Jobs/Watch", &m.base, 60000, true);
+    struct rig_stream *slow = rig_stream_open(rig, "/latentd.v1.Jobs/Watch", &m.base, 60000, true);
     run_job(rig, 0, 20000, ENGINE_FINISH_LENGTH);
     /* Another reader comes through while the first one holds still. */
     struct rig_stream *quick = rig_watch(rig, name.text, 0);
@@ -778,7 +778,7 @@ static void a_drain_refuses_new_jobs_and_ends_old_ones_as_unavailable(void **sta
     EXPECT_STATUS(try_submit(rig, 50, "", message), LATENTD_UNAVAILABLE);
     assert_non_null(strstr(message, "draining"));
     EXPECT_STATUS(try_submit(rig, 50, "known", message), LATENTD_OK); /* it is accepted already */
-    fake_engine_tokens(rig->engine, 1, 102, 1); /* running jobs go on */
+    fake_engine_tokens(rig->engine, 1, 102, 1);                       /* running jobs go on */
     rig_stream_wait_tokens(call, 3);
     rig_on_loop(rig, stop_jobs);
     EXPECT_STATUS(rig_stream_end(call), LATENTD_UNAVAILABLE);

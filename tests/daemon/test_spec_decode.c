@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/daemon/test_spec_decode.c - requests as they arrive: what is accepted, and what is said of the rest.
+ * tests/daemon/test_spec_decode.c - requests as they arrive: what is accepted, and what is said of
+ * the rest.
  *
- * Every request goes the whole way: packed by the generated code, unpacked with the budget, decoded.
- * A bad request is a good one with one thing wrong; the table says which status and which words.
+ * Every request goes the whole way: packed by the generated code, unpacked with the budget,
+ * decoded. A bad request is a good one with one thing wrong; the table says which status and which
+ * words.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -188,7 +190,8 @@ static void values_that_are_given_are_kept_zero_included(void **state)
     assert_int_equal(spec->max_tokens, 61); /* 3 + 61 fill the context of 64 */
     assert_int_equal(spec->depth.max_steps, 16);
     assert_true(spec->sampling.temperature == 0.25);
-    assert_true(spec->sampling.top_k == 0 && spec->sampling.top_p == 0 && spec->sampling.min_p == 0);
+    assert_true(spec->sampling.top_k == 0 && spec->sampling.top_p == 0 &&
+                spec->sampling.min_p == 0);
     assert_true(spec->seed_given && spec->seed == 0);
     assert_int_equal(spec->n_logprobs, 0);
     assert_true(spec->init_scale == 0);
@@ -254,7 +257,7 @@ static void text_and_chat_become_tokens(void **state)
     r.prompt.kind_case = LATENTD__V1__PROMPT__KIND_TEXT;
     r.prompt.text = bytes_of("hello");
     r.spec.n_stop = 2;
-    r.stop[0] = (ProtobufCBinaryData){3, (uint8_t *)(uintptr_t)"a\0b"};
+    r.stop[0] = (ProtobufCBinaryData){3, (uint8_t *)(uintptr_t) "a\0b"};
     struct job_spec *spec = accept(&r, &text_model);
     assert_int_equal(spec->prompt[0], chat.begin_text); /* the template's head, */
     assert_int_not_equal(spec->prompt[spec->n_prompt - 1], chat.end_text); /* not its tail */
@@ -280,28 +283,76 @@ static void text_and_chat_become_tokens(void **state)
 
 static char long_text[70000];
 
-static void no_prompt(struct request *r) { r->spec.prompt = NULL; }
-static void empty_prompt(struct request *r) { r->prompt.kind_case = 0; }
-static void no_ids(struct request *r) { r->ids.n_ids = 0; }
-static void id_at_vocab(struct request *r) { r->id[1] = VOCAB; }
-static void id_huge(struct request *r) { r->id[2] = UINT32_MAX; }
-static void prompt_too_long(struct request *r) { r->ids.n_ids = CONTEXT + 1; }
-static void prompt_fills(struct request *r) { r->ids.n_ids = CONTEXT; }
-static void too_many_tokens(struct request *r) { r->spec.max_tokens = 62; }
-static void tokens_overflow(struct request *r) { r->spec.max_tokens = UINT32_MAX; }
-static void other_model(struct request *r) { r->spec.model = bytes_of("models/big"); }
-static void model_prefix(struct request *r) { r->spec.model = bytes_of("models/tin"); }
-static void model_not_text(struct request *r) { r->spec.model = bytes_of("\xff"); }
+static void no_prompt(struct request *r)
+{
+    r->spec.prompt = NULL;
+}
+static void empty_prompt(struct request *r)
+{
+    r->prompt.kind_case = 0;
+}
+static void no_ids(struct request *r)
+{
+    r->ids.n_ids = 0;
+}
+static void id_at_vocab(struct request *r)
+{
+    r->id[1] = VOCAB;
+}
+static void id_huge(struct request *r)
+{
+    r->id[2] = UINT32_MAX;
+}
+static void prompt_too_long(struct request *r)
+{
+    r->ids.n_ids = CONTEXT + 1;
+}
+static void prompt_fills(struct request *r)
+{
+    r->ids.n_ids = CONTEXT;
+}
+static void too_many_tokens(struct request *r)
+{
+    r->spec.max_tokens = 62;
+}
+static void tokens_overflow(struct request *r)
+{
+    r->spec.max_tokens = UINT32_MAX;
+}
+static void other_model(struct request *r)
+{
+    r->spec.model = bytes_of("models/big");
+}
+static void model_prefix(struct request *r)
+{
+    r->spec.model = bytes_of("models/tin");
+}
+static void model_not_text(struct request *r)
+{
+    r->spec.model = bytes_of("\xff");
+}
 
 static void set_temperature(struct request *r, double v)
 {
     r->sampling.temperature_set_case = LATENTD__V1__SAMPLING__TEMPERATURE_SET_TEMPERATURE;
     r->sampling.temperature = v;
 }
-static void cold(struct request *r) { set_temperature(r, -0.1); }
-static void hot(struct request *r) { set_temperature(r, 100.5); }
-static void temperature_nan(struct request *r) { set_temperature(r, NAN); }
-static void temperature_inf(struct request *r) { set_temperature(r, INFINITY); }
+static void cold(struct request *r)
+{
+    set_temperature(r, -0.1);
+}
+static void hot(struct request *r)
+{
+    set_temperature(r, 100.5);
+}
+static void temperature_nan(struct request *r)
+{
+    set_temperature(r, NAN);
+}
+static void temperature_inf(struct request *r)
+{
+    set_temperature(r, INFINITY);
+}
 static void top_k_high(struct request *r)
 {
     r->sampling.top_k_set_case = LATENTD__V1__SAMPLING__TOP_K_SET_TOP_K;
@@ -323,15 +374,27 @@ static void set_penalty(struct request *r, double v)
         LATENTD__V1__SAMPLING__REPETITION_PENALTY_SET_REPETITION_PENALTY;
     r->sampling.repetition_penalty = v;
 }
-static void no_penalty(struct request *r) { set_penalty(r, 0); }
-static void penalty_inf(struct request *r) { set_penalty(r, INFINITY); }
+static void no_penalty(struct request *r)
+{
+    set_penalty(r, 0);
+}
+static void penalty_inf(struct request *r)
+{
+    set_penalty(r, INFINITY);
+}
 static void set_fixed(struct request *r, uint32_t steps)
 {
     r->depth.mode_case = LATENTD__V1__DEPTH__MODE_FIXED_STEPS;
     r->depth.fixed_steps = steps;
 }
-static void no_steps(struct request *r) { set_fixed(r, 0); }
-static void too_deep(struct request *r) { set_fixed(r, 17); }
+static void no_steps(struct request *r)
+{
+    set_fixed(r, 0);
+}
+static void too_deep(struct request *r)
+{
+    set_fixed(r, 17);
+}
 static void set_adaptive(struct request *r)
 {
     r->depth.mode_case = LATENTD__V1__DEPTH__MODE_ADAPTIVE;
@@ -353,9 +416,18 @@ static void set_threshold(struct request *r, double v)
     r->adaptive.threshold_set_case = LATENTD__V1__ADAPTIVE_DEPTH__THRESHOLD_SET_THRESHOLD;
     r->adaptive.threshold = v;
 }
-static void threshold_zero(struct request *r) { set_threshold(r, 0); }
-static void threshold_nan(struct request *r) { set_threshold(r, NAN); }
-static void threshold_inf(struct request *r) { set_threshold(r, INFINITY); }
+static void threshold_zero(struct request *r)
+{
+    set_threshold(r, 0);
+}
+static void threshold_nan(struct request *r)
+{
+    set_threshold(r, NAN);
+}
+static void threshold_inf(struct request *r)
+{
+    set_threshold(r, INFINITY);
+}
 static void adaptive_too_deep(struct request *r)
 {
     set_adaptive(r);
@@ -382,10 +454,22 @@ static void set_scale(struct request *r, double v)
     r->spec.init_scale_set_case = LATENTD__V1__JOB_SPEC__INIT_SCALE_SET_INIT_SCALE;
     r->spec.init_scale = v;
 }
-static void scale_negative(struct request *r) { set_scale(r, -1); }
-static void scale_nan(struct request *r) { set_scale(r, NAN); }
-static void scale_high(struct request *r) { set_scale(r, 1e300); }
-static void too_many_stops(struct request *r) { r->spec.n_stop = 17; }
+static void scale_negative(struct request *r)
+{
+    set_scale(r, -1);
+}
+static void scale_nan(struct request *r)
+{
+    set_scale(r, NAN);
+}
+static void scale_high(struct request *r)
+{
+    set_scale(r, 1e300);
+}
+static void too_many_stops(struct request *r)
+{
+    r->spec.n_stop = 17;
+}
 static void empty_stop(struct request *r)
 {
     r->spec.n_stop = 2;
@@ -401,27 +485,51 @@ static void stop_not_text(struct request *r)
     r->spec.n_stop = 2;
     r->stop[1] = bytes_of("ab\xc3");
 }
-static void stop_one(struct request *r) { r->spec.n_stop = 1; }
+static void stop_one(struct request *r)
+{
+    r->spec.n_stop = 1;
+}
 static void long_label(struct request *r)
 {
     r->spec.label = (ProtobufCBinaryData){129, (uint8_t *)long_text};
 }
 static void label_with_nul(struct request *r)
 {
-    r->spec.label = (ProtobufCBinaryData){3, (uint8_t *)(uintptr_t)"a\0b"};
+    r->spec.label = (ProtobufCBinaryData){3, (uint8_t *)(uintptr_t) "a\0b"};
 }
-static void label_with_newline(struct request *r) { r->spec.label = bytes_of("a\nb"); }
+static void label_with_newline(struct request *r)
+{
+    r->spec.label = bytes_of("a\nb");
+}
 static void set_text(struct request *r, const char *text, size_t len)
 {
     r->prompt.kind_case = LATENTD__V1__PROMPT__KIND_TEXT;
     r->prompt.text = (ProtobufCBinaryData){len, (uint8_t *)(uintptr_t)text};
 }
-static void text_hello(struct request *r) { set_text(r, "hello", 5); }
-static void text_overlong(struct request *r) { set_text(r, "ab\xc0\x80", 4); }
-static void text_surrogate(struct request *r) { set_text(r, "\xed\xa0\x80", 3); }
-static void text_cut(struct request *r) { set_text(r, "\xe2\x82", 2); }
-static void text_too_long(struct request *r) { set_text(r, long_text, 2000); }
-static void text_far_too_long(struct request *r) { set_text(r, long_text, 70000); }
+static void text_hello(struct request *r)
+{
+    set_text(r, "hello", 5);
+}
+static void text_overlong(struct request *r)
+{
+    set_text(r, "ab\xc0\x80", 4);
+}
+static void text_surrogate(struct request *r)
+{
+    set_text(r, "\xed\xa0\x80", 3);
+}
+static void text_cut(struct request *r)
+{
+    set_text(r, "\xe2\x82", 2);
+}
+static void text_too_long(struct request *r)
+{
+    set_text(r, long_text, 2000);
+}
+static void text_far_too_long(struct request *r)
+{
+    set_text(r, long_text, 70000);
+}
 static void set_chat(struct request *r)
 {
     r->prompt.kind_case = LATENTD__V1__PROMPT__KIND_CHAT;
@@ -459,7 +567,8 @@ static const struct bad {
      "spec.prompt.tokens: found 65 tokens, expected fewer than the context of 64"},
     {prompt_fills, &plain_model, LTD_E_INVALID, "spec.prompt: found 64 tokens, expected fewer"},
     {too_many_tokens, &plain_model, LTD_E_INVALID,
-     "spec.max_tokens: found 62 behind a prompt of 3 tokens, expected at most 61 in a context of 64"},
+     "spec.max_tokens: found 62 behind a prompt of 3 tokens, expected at most 61 in a context of "
+     "64"},
     {tokens_overflow, &plain_model, LTD_E_INVALID, "spec.max_tokens: found 4294967295"},
     {other_model, &plain_model, LTD_E_NOT_FOUND,
      "model: found \"models/big\", expected \"\" or \"models/tiny\""},
@@ -492,7 +601,8 @@ static const struct bad {
     {scale_negative, &plain_model, LTD_E_INVALID, "spec.init_scale: found -1"},
     {scale_nan, &plain_model, LTD_E_INVALID, "spec.init_scale: found nan"},
     {scale_high, &plain_model, LTD_E_INVALID, "spec.init_scale: found 1e+300"},
-    {too_many_stops, &text_model, LTD_E_INVALID, "spec.stop: found 17 strings, expected at most 16"},
+    {too_many_stops, &text_model, LTD_E_INVALID,
+     "spec.stop: found 17 strings, expected at most 16"},
     {empty_stop, &text_model, LTD_E_INVALID, "spec.stop[1]: found 0 bytes, expected 1 to 256"},
     {long_stop, &text_model, LTD_E_INVALID, "spec.stop[0]: found 257 bytes"},
     {stop_not_text, &text_model, LTD_E_INVALID, "stop[1]: byte 3 of 3 is not UTF-8"},
@@ -638,13 +748,14 @@ static void an_unknown_field_is_named(void **state)
 {
     struct unpack u;
     struct ltd_err err = {0};
-    static const uint8_t top[] = {0xC8, 0x3E, 0x01};              /* field 1001 = 1 */
+    static const uint8_t top[] = {0xC8, 0x3E, 0x01};                /* field 1001 = 1 */
     static const uint8_t nested[] = {0x32, 0x03, 0xC8, 0x3E, 0x01}; /* the same inside sampling */
     (void)state;
     assert_null(unpack_request(&u, &latentd__v1__job_spec__descriptor, top, sizeof top, &err));
     assert_int_equal(err.code, LTD_E_UNIMPLEMENTED);
     assert_non_null(strstr(err.msg, "field number 1001 of message latentd.v1.JobSpec"));
-    assert_null(unpack_request(&u, &latentd__v1__job_spec__descriptor, nested, sizeof nested, &err));
+    assert_null(
+        unpack_request(&u, &latentd__v1__job_spec__descriptor, nested, sizeof nested, &err));
     assert_non_null(strstr(err.msg, "sampling: field number 1001 of message latentd.v1.Sampling"));
 }
 
