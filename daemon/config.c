@@ -303,6 +303,7 @@ static bool take_action(const char *arg, enum config_action *action)
         {"-h", CONFIG_HELP},
         {"--version", CONFIG_VERSION},
         {"--print-options-markdown", CONFIG_MARKDOWN},
+        {"--print-man", CONFIG_MANUAL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (strcmp(arg, rows[i].flag) == 0) {

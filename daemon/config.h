@@ -32,6 +32,7 @@ enum config_action {
     CONFIG_CHECK,    /* --check-config */
     CONFIG_HELP,     /* --help */
     CONFIG_VERSION,  /* --version */
+    CONFIG_MANUAL,   /* --print-man, the source of docs/latentd.8 */
     CONFIG_MARKDOWN, /* --print-options-markdown, the source of docs/configuration.md */
 };
 
@@ -98,5 +99,6 @@ void config_print_values(const struct config *config, struct ltd_bytes *out);
 /* `latentd --help`, and the text of docs/configuration.md. */
 void config_print_help(struct ltd_bytes *out);
 void config_print_markdown(struct ltd_bytes *out);
+void config_print_manual(struct ltd_bytes *out);
 
 #endif

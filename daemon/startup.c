@@ -105,6 +105,9 @@ bool startup_answer(enum config_action action, const struct config *config,
     case CONFIG_MARKDOWN:
         config_print_markdown(&text);
         break;
+    case CONFIG_MANUAL:
+        config_print_manual(&text);
+        break;
     }
     print(&text, stdout);
     return true;

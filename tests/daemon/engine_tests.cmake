@@ -2,3 +2,7 @@
 latentd_test(test_idpool SOURCES test_idpool.c LINKS daemon_core LABELS unit)
 latentd_test(test_textout SOURCES test_textout.c LINKS daemon_core LABELS unit)
 latentd_test(test_engine SOURCES test_engine.c LINKS daemon_core LABELS "unit;threads")
+# It starts MPI in its own process, so leaks that Open MPI leaves at exit are to be told from ours.
+set(e2e_dir ${PROJECT_SOURCE_DIR}/tests/e2e)
+set_tests_properties(test_engine PROPERTIES ENVIRONMENT
+  "ASAN_OPTIONS=detect_leaks=1:fast_unwind_on_malloc=0;LSAN_OPTIONS=suppressions=${e2e_dir}/lsan.supp:print_suppressions=0;TSAN_OPTIONS=suppressions=${e2e_dir}/tsan.supp")

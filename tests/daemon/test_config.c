@@ -158,7 +158,8 @@ static void actions_are_recognised_wherever_they_stand(void **state)
                 {"--help", CONFIG_HELP},
                 {"-h", CONFIG_HELP},
                 {"--version", CONFIG_VERSION},
-                {"--print-options-markdown", CONFIG_MARKDOWN}};
+                {"--print-options-markdown", CONFIG_MARKDOWN},
+                {"--print-man", CONFIG_MANUAL}};
     struct loaded l;
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -387,23 +388,30 @@ static void every_row_has_a_name_of_its_own_a_help_and_an_effect(void **state)
     }
 }
 
-static void the_manual_is_what_the_table_prints(void **state)
+/* A document that is made from the table must be what the table makes today. */
+static void compare_document(const char *path, void (*print)(struct ltd_bytes *out))
 {
     struct ltd_bytes text;
-    char *manual = calloc(1, 200000);
-    (void)state;
-    assert_non_null(manual);
-    FILE *f = fopen(SOURCE_DIR "/docs/configuration.md", "r");
+    char *document = calloc(1, 200000);
+    assert_non_null(document);
+    FILE *f = fopen(path, "r");
     assert_non_null(f);
-    size_t n = fread(manual, 1, 199999, f);
+    size_t n = fread(document, 1, 199999, f);
     fclose(f);
     ltd_bytes_init(&text);
-    config_print_markdown(&text);
+    print(&text);
     ltd_bytes_put_u8(&text, 0);
-    if (n + 1 != text.len || strcmp(manual, (const char *)text.data) != 0)
-        fail_msg("docs/configuration.md is not what latentd --print-options-markdown prints");
+    if (n + 1 != text.len || strcmp(document, (const char *)text.data) != 0)
+        fail_msg("%s is stale: print it again with --print-options-markdown or --print-man", path);
     ltd_bytes_fini(&text);
-    free(manual);
+    free(document);
+}
+
+static void the_manuals_are_what_the_table_says(void **state)
+{
+    (void)state;
+    compare_document(SOURCE_DIR "/docs/configuration.md", config_print_markdown);
+    compare_document(SOURCE_DIR "/docs/latentd.8", config_print_manual);
 }
 
 int main(void)
@@ -420,7 +428,7 @@ int main(void)
         cmocka_unit_test(a_mistake_is_one_line_whatever_the_value_holds),
         cmocka_unit_test(effective_values_can_be_read_back_as_a_file),
         cmocka_unit_test(every_row_has_a_name_of_its_own_a_help_and_an_effect),
-        cmocka_unit_test(the_manual_is_what_the_table_prints),
+        cmocka_unit_test(the_manuals_are_what_the_table_says),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
