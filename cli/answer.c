@@ -55,8 +55,10 @@ static int add_chunk(struct cli_answer *answer, const Latentd__V1__Tokens *token
     answer->chunks[answer->n_chunks++] = tokens;
     answer->n_tokens += tokens->n_ids;
     answer->n_text_bytes += tokens->text.len;
-    for (size_t i = 0; i < tokens->n_steps; i++)
+    for (size_t i = 0; i < tokens->n_steps; i++) {
         answer->n_steps += tokens->steps[i];
+        answer->last_steps = tokens->steps[i];
+    }
     return 0;
 }
 

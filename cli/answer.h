@@ -33,6 +33,7 @@ struct cli_answer {
     uint32_t prompt_tokens;
     uint64_t n_tokens;     /* over all chunks */
     uint64_t n_steps;      /* over all tokens of all chunks */
+    uint32_t last_steps;   /* of the last token */
     uint64_t n_text_bytes; /* over all chunks and the tail */
 };
 

@@ -110,10 +110,13 @@ static int record(struct trial *trial, struct ltd_err *err)
     cli_answer_text(answer, text);
     if (text->failed)
         return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for the answer");
+    /* Saying "that was all" is the same thought after every question; it would blur the depths. */
+    bool has_end = answer->finished->reason == LATENTD__V1__FINISH_REASON__FINISH_REASON_EOS &&
+                   answer->n_tokens > 1;
     eval->out.results[trial->idx] = (struct cli_trial_result){
         .is_right = cli_question_is_right(question_of(trial), text->data, text->len),
-        .n_tokens = answer->n_tokens,
-        .n_steps = answer->n_steps,
+        .n_tokens = answer->n_tokens - has_end,
+        .n_steps = answer->n_steps - (has_end ? answer->last_steps : 0),
     };
     return 0;
 }

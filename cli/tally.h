@@ -24,7 +24,7 @@
 /* One question at one depth, answered. */
 struct cli_trial_result {
     bool is_right;
-    uint64_t n_tokens; /* of the answer */
+    uint64_t n_tokens; /* of the answer, its end token not counted */
     uint64_t n_steps;  /* over these tokens */
 };
 
