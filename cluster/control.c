@@ -4,7 +4,8 @@
  *
  *     rank 0: listen; broadcast address, port, token   workers: connect, send token and rank
  *     all:    agree that every connect worked          (a connect succeeds in the backlog already)
- *     rank 0: accept, read tokens, hang up on strangers
+ *     rank 0: accept, read tokens, hang up on strangers; wait for all at once, so that one who says
+ *             nothing holds up nobody
  *     all:    agree that every worker was found
  *
  * Invariant: the collectives are the same ones whatever fails, so nobody waits for ever.
@@ -32,11 +33,11 @@
 #include "cluster/world.h"
 
 #define TOKEN_BYTES 32
-/* All workers have sent their hello when rank 0 accepts, so these only bound packet loss and the
- * patience with strangers. */
+/* All workers have sent their hello when rank 0 accepts, so these only bound packet loss. */
 #define CONNECT_MS 10000
 #define ACCEPT_MS  15000
-#define HELLO_MS   2000
+/* Connections that have not said who they are; one more, and the one that waits longest must go. */
+#define GUESTS_MAX 32
 
 /* What rank 0 tells by broadcast; all ranks are the same build, so the bytes are the struct's. */
 struct invitation {
@@ -154,7 +155,7 @@ static int invite(const struct clus_control *control, const char *address,
     struct addrinfo *at = numeric_address(invitation->address, "0");
     int fd = at ? new_socket(at) : -1;
     if (fd < 0 || bind(fd, at->ai_addr, at->ai_addrlen) != 0 ||
-        listen(fd, control->size + 8) != 0 ||
+        listen(fd, SOMAXCONN) != 0 || /* strangers must not fill the places of workers */
         name_port(fd, invitation->port, sizeof invitation->port) != 0) {
         ltd_fail(err, LTD_E_RANK, "listen on control address %s: %s", invitation->address,
                  strerror(errno));
@@ -175,38 +176,108 @@ static bool tokens_equal(const uint8_t *a, const uint8_t *b)
     return differ == 0;
 }
 
-/* One connection: a worker's is kept, a stranger's is closed. Returns whether a worker was found.
- */
-static bool admit(struct clus_control *control, int fd, const struct invitation *invitation)
-{
+/* A connection whose other end is not known yet. */
+struct guest {
+    int fd;
+    size_t n_read;
     struct hello hello;
-    bool is_worker = transfer(fd, false, &hello, sizeof hello, ltd_deadline_ns(HELLO_MS)) == 0 &&
-                     tokens_equal(hello.token, invitation->token) && hello.rank > 0 &&
-                     hello.rank < control->size && control->fds[hello.rank] < 0;
-    if (!is_worker) {
-        close(fd);
+};
+
+struct reception {
+    struct clus_control *control;
+    const struct invitation *invitation;
+    int listener;
+    struct guest guests[GUESTS_MAX]; /* in the order of arrival */
+    int n_guests;
+    int32_t n_left; /* workers that are still missing */
+};
+
+static bool is_worker(const struct reception *r, const struct hello *hello)
+{
+    return tokens_equal(hello->token, r->invitation->token) && hello->rank > 0 &&
+           hello->rank < r->control->size && r->control->fds[hello->rank] < 0;
+}
+
+/* Read what the guest says. True when it is a guest no more: kept as a worker, or hung up on. */
+static bool listen_to(struct reception *r, struct guest *guest)
+{
+    const size_t size = sizeof guest->hello;
+    ssize_t n = recv(guest->fd, (uint8_t *)&guest->hello + guest->n_read, size - guest->n_read, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
         return false;
+    guest->n_read += n > 0 ? (size_t)n : 0;
+    if (n > 0 && guest->n_read < size)
+        return false;
+    if (n <= 0 || !is_worker(r, &guest->hello)) {
+        close(guest->fd);
+        return true;
     }
-    tune(fd);
-    control->fds[hello.rank] = fd;
+    tune(guest->fd);
+    r->control->fds[guest->hello.rank] = guest->fd;
+    r->n_left--;
     return true;
+}
+
+static void forget_guest(struct reception *r, int idx)
+{
+    r->n_guests--;
+    memmove(&r->guests[idx], &r->guests[idx + 1],
+            (size_t)(r->n_guests - idx) * sizeof r->guests[0]);
+}
+
+/* Take one connection in; -1 only when this process cannot have another one. */
+static int admit(struct reception *r, struct ltd_err *err)
+{
+    int fd = accept4(r->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
+        return ltd_fail(err, LTD_E_RANK, "control socket: accept: %s", strerror(errno));
+    if (fd < 0)
+        return 0; /* it was reset while it waited, or there was none */
+    if (r->n_guests == GUESTS_MAX) {
+        close(r->guests[0].fd);
+        forget_guest(r, 0);
+    }
+    r->guests[r->n_guests] = (struct guest){.fd = fd};
+    if (!listen_to(r, &r->guests[r->n_guests]))
+        r->n_guests++;
+    return 0;
+}
+
+/* Wait until somebody says something or knocks, and attend to it. 0, or -1 with the reason. */
+static int attend(struct reception *r, uint64_t deadline_ns, struct ltd_err *err)
+{
+    struct pollfd polled[GUESTS_MAX + 1] = {{.fd = r->listener, .events = POLLIN}};
+    uint64_t now_ns = ltd_now_ns();
+    if (now_ns >= deadline_ns)
+        return ltd_fail(err, LTD_E_RANK, "control socket: %d workers missing after %d ms",
+                        r->n_left, ACCEPT_MS);
+    for (int i = 0; i < r->n_guests; i++)
+        polled[1 + i] = (struct pollfd){.fd = r->guests[i].fd, .events = POLLIN};
+    int timeout_ms = (int)((deadline_ns - now_ns) / LTD_NS_PER_MS + 1);
+    if (poll(polled, (nfds_t)r->n_guests + 1, timeout_ms) < 0)
+        return errno == EINTR ? 0
+                              : ltd_fail(err, LTD_E_RANK, "control socket: %s", strerror(errno));
+    /* From the last one, so that forgetting one does not move those still to be looked at. */
+    for (int i = r->n_guests; i-- > 0;)
+        if (polled[1 + i].revents && listen_to(r, &r->guests[i]))
+            forget_guest(r, i);
+    return polled[0].revents ? admit(r, err) : 0;
 }
 
 static int accept_workers(struct clus_control *control, int listener,
                           const struct invitation *invitation, struct ltd_err *err)
 {
+    struct reception r = {.control = control,
+                          .invitation = invitation,
+                          .listener = listener,
+                          .n_left = control->size - 1};
     uint64_t deadline_ns = ltd_deadline_ns(ACCEPT_MS);
-    for (int32_t n_left = control->size - 1; n_left > 0;) {
-        int ready = wait_for(listener, POLLIN, deadline_ns);
-        if (ready <= 0)
-            return ltd_fail(err, LTD_E_RANK, "control socket: %d workers missing after %d ms: %s",
-                            n_left, ACCEPT_MS, ready < 0 ? strerror(errno) : "timed out");
-        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        /* A connection that was reset while it waited is none of ours. */
-        if (fd >= 0 && admit(control, fd, invitation))
-            n_left--;
-    }
-    return 0;
+    int rc = 0;
+    while (rc == 0 && r.n_left > 0)
+        rc = attend(&r, deadline_ns, err);
+    for (int i = 0; i < r.n_guests; i++)
+        close(r.guests[i].fd);
+    return rc;
 }
 
 /* ---- workers ------------------------------------------------------------------------------ */

@@ -143,18 +143,21 @@ static void destroy(struct clus_group *group)
     free(group);
 }
 
-/* What rank 0 alone can fail at, after the ranks agreed: the workers then find rank 0 gone. */
+/* What rank 0 alone can fail at, after the ranks agreed: the workers are then told to stop, so that
+ * all leave in order and the reason is what the operator reads. */
 static int start_lead(struct clus_group *group, struct ltd_err *err)
 {
     const char *path = group->config.record_path;
-    if (path && !(group->record = clus_record_open(path, &group->limits, err)))
-        return -1;
-    /* STOP must not need memory when it is sent. */
     struct errand *stop = &group->errands[CLUS_GROUP_MAX_OUTSTANDING];
     stop->is_stop = true;
+    /* STOP must not need memory when it is sent. */
     if (clus_stop_encode(&stop->request, err))
-        return -1;
-    return start_thread(group, err);
+        return -1; /* not even that: the workers find rank 0 gone */
+    if ((!path || (group->record = clus_record_open(path, &group->limits, err))) &&
+        start_thread(group, err) == 0)
+        return 0;
+    clus_rank_lead(group->rank, stop->request.data, stop->request.len, &stop->reply, NULL);
+    return -1;
 }
 
 struct clus_group *clus_group_start(const struct clus_group_config *config, struct ltd_err *err)
@@ -232,8 +235,13 @@ int clus_group_wait(struct clus_group *group, struct clus_reply *reply, uint64_t
         group->loss = errand->loss;
         return ltd_fail(err, LTD_E_RANK, "%s", errand->loss.msg);
     }
-    return clus_reply_decode(errand->reply.data, errand->reply.len, &group->limits, &group->buf,
-                             reply, err);
+    struct ltd_err why = {0};
+    if (clus_reply_decode(errand->reply.data, errand->reply.len, &group->limits, &group->buf, reply,
+                          &why) == 0)
+        return 0;
+    /* The rows have moved on and nobody knows their latents: there is no going on from here. */
+    ltd_fail(&group->loss, LTD_E_RANK, "%s", why.msg);
+    return ltd_fail(err, LTD_E_RANK, "%s", why.msg);
 }
 
 int32_t clus_group_outstanding(const struct clus_group *group)

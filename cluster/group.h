@@ -41,7 +41,8 @@ struct clus_group_config {
  * Collective: the other ranks are in clus_rank_run at the same time, with equal configuration.
  * From here to clus_group_stop the rank thread is the only one that may call MPI.
  * Errors: LTD_E_RANK when a rank could not connect, with its name; every rank gets the same
- * verdict.
+ * verdict. When the recording cannot be created or the thread not be started, rank 0 has the reason
+ * and the others are told to stop: theirs is an orderly end.
  */
 struct clus_group *clus_group_start(const struct clus_group_config *config, struct ltd_err *err);
 

@@ -30,6 +30,24 @@ void clus_offer_init(struct clus_offer *offer)
     clus_build_id(offer->build, sizeof offer->build);
 }
 
+/* FNV-1a, 64 bits. */
+static uint64_t hash_text(const char *text)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (; *text; text++)
+        hash = (hash ^ (uint8_t)*text) * 0x100000001b3u;
+    return hash;
+}
+
+void clus_offer_set_shares(struct clus_offer *offer, const char *shares)
+{
+    if (strlen(shares) < sizeof offer->shares)
+        snprintf(offer->shares, sizeof offer->shares, "%s", shares);
+    else
+        snprintf(offer->shares, sizeof offer->shares, "%.100s... hash %016" PRIx64, shares,
+                 hash_text(shares));
+}
+
 /* ---- bytes -------------------------------------------------------------------------------- */
 
 /* A text field has its full size on the wire, the rest of it zero. */

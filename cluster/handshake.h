@@ -40,7 +40,7 @@ struct clus_offer {
     char build[CLUS_BUILD_BYTES];
     char model_hash[CLUS_MODEL_HASH_BYTES];
     struct clus_limits limits;
-    char shares[CLUS_PLAN_TEXT_BYTES];   /* the text of the option, "" for equal */
+    char shares[CLUS_PLAN_TEXT_BYTES];   /* clus_offer_set_shares; "" for equal */
     char numerics[CLUS_PLAN_TEXT_BYTES]; /* weight format, KV policy and the like, as text */
     struct clus_tier_offer tiers[CLUS_MAX_TIERS]; /* usable here, best first */
     int32_t n_tiers;
@@ -50,6 +50,10 @@ struct clus_offer {
 
 /* Version and build of this program; everything else empty, status LTD_OK. */
 void clus_offer_init(struct clus_offer *offer);
+
+/* The text of the option; the end of one that is too long for its field is told by a hash of all of
+ * it, so that two that differ anywhere are never taken for equal. */
+void clus_offer_set_shares(struct clus_offer *offer, const char *shares);
 
 /*
  * clus_handshake - compare the offers of all ranks.

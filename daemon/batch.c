@@ -48,7 +48,6 @@ static void tell_pages(struct batch *batch, struct run *run)
     for (int32_t i = 0; i < run->n_pages; i++)
         batch->pages[batch->n_pages++] =
             (struct clus_page){.seq = run->seq, .page_idx = i, .page_id = run->pages[i]};
-    run->pages_sent = true;
 }
 
 static void add_start(struct batch *batch, struct run *run, int32_t position, int32_t row)
@@ -79,7 +78,7 @@ int32_t batch_add(struct batch *batch, struct run *run, int32_t most)
     n = n < room ? n : room;
     if (n <= 0)
         return 0;
-    if (!run->pages_sent)
+    if (!run->pages_known)
         tell_pages(batch, run);
     uint32_t flags = run_wants(run);
     batch->parts[batch->n_parts++] = (struct batch_part){
@@ -120,8 +119,10 @@ struct clus_tick batch_tick(const struct batch *batch, uint64_t tick_id)
     };
 }
 
-void batch_sent(struct batch *batch)
+void batch_applied(struct batch *batch)
 {
+    for (int32_t p = 0; p < batch->n_parts; p++)
+        batch->parts[p].run->pages_known = true;
     batch->n_closed = 0;
     batch->n_pages = 0;
 }

@@ -33,7 +33,7 @@ struct batch {
     float *injected;             /* [max_entries][n_embd]: e of starts[i] */
     struct batch_part *parts;    /* [max_entries] */
     struct clus_page *pages;     /* [max_pages] assignments of this tick */
-    int32_t *closed;             /* [max_seqs] sequences given up since the tick before */
+    int32_t *closed;             /* [max_seqs] sequences given up that ranks still hold */
     int32_t n_entries, n_starts, n_parts, n_pages, n_closed, max_pages;
 };
 
@@ -42,7 +42,7 @@ int batch_init(struct batch *batch, int32_t max_entries, int32_t max_pages, int3
                int32_t n_embd, struct ltd_err *err);
 void batch_fini(struct batch *batch);
 
-/* Forget entries, starts and parts. `closed` stays until it was sent (batch_sent). */
+/* Forget entries, starts and parts. `closed` stays until ranks applied it (batch_applied). */
 void batch_begin(struct batch *batch);
 
 /*
@@ -51,13 +51,16 @@ void batch_begin(struct batch *batch);
  */
 int32_t batch_add(struct batch *batch, struct run *run, int32_t most);
 
-/* A sequence was given up: the ranks hear of it with the next tick. */
+/* A sequence whose pages the ranks know was given up: they hear of it with the next tick. */
 void batch_close_seq(struct batch *batch, int32_t seq);
 
 /* The tick over the arrays; valid until the next batch_begin. */
 struct clus_tick batch_tick(const struct batch *batch, uint64_t tick_id);
 
-/* The tick was handed over: the ranks know the pages and the closed sequences. */
-void batch_sent(struct batch *batch);
+/*
+ * The ranks applied the tick: they know the pages and the closed sequences. Not to be called for a
+ * tick that they refused or never got: of that they know nothing, and the next one says it again.
+ */
+void batch_applied(struct batch *batch);
 
 #endif

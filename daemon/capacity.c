@@ -71,10 +71,10 @@ static int plan_pages(const struct config *config, const struct model_config *mo
     uint64_t pages = host_memory_bytes / 4 / page_bytes;
     if (config->kv_memory)
         pages = ((uint64_t)config->kv_memory << 20) / page_bytes;
-    else if (pages > wanted)
-        pages = wanted;
     if (config->kv_pages)
         pages = (uint64_t)config->kv_pages;
+    if (pages > wanted)
+        pages = wanted; /* no job could use more, and every page costs some 100 bytes of tables */
     if (pages < 1)
         return ltd_fail(err, LTD_E_INVALID,
                         "kv_memory: found %lld MiB, expected at least %llu, "

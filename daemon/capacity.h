@@ -6,7 +6,8 @@
  * an operator left at 0 is chosen here, and only here.
  *
  *     bytes per position = 4 * 2 * n_embd * (n_planes * n_core + n_prelude + n_coda)
- *     pages              = kv_memory / (16 * bytes per position)
+ *     pages              = kv_memory / (16 * bytes per position), at most those of
+ *                          max_jobs_running whole contexts
  *
  * Threads: pure.
  */

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "kernels/dispatch.h"
 #include "model/border.h"
 
@@ -55,14 +54,13 @@ static int load_tokenizer(struct coordinator *c, const char *dir, struct served 
         load_chat(c, served);
         return 0;
     }
-    if (why.code != LTD_E_NOT_FOUND && why.code != LTD_E_UNIMPLEMENTED) {
+    /* A file that is there and cannot be obeyed is refused: an operator who wants token ids alone
+     * takes it away, and nobody learns it from the first client. */
+    if (why.code != LTD_E_NOT_FOUND) {
         *err = why;
         return -1;
     }
-    if (why.code == LTD_E_UNIMPLEMENTED)
-        ltd_warning("token ids only: %s", why.msg);
-    snprintf(served->no_text, sizeof served->no_text, "%.200s",
-             why.code == LTD_E_NOT_FOUND ? "the model has no tokenizer.json" : why.msg);
+    snprintf(served->no_text, sizeof served->no_text, "the model has no tokenizer.json");
     snprintf(served->no_chat, sizeof served->no_chat, "%s", served->no_text);
     return 0;
 }

@@ -89,16 +89,21 @@ static void unplace(struct engine *engine, struct run *run)
     idpool_release_n(&engine->pages, run->n_pages, run->pages);
     idpool_release_n(&engine->rows, run->n_rows, run->rows);
     idpool_release(&engine->seqs, run->seq);
-    if (run->pages_sent)
+    if (run->pages_known)
         batch_close_seq(&engine->batch, run->seq);
     run->is_placed = false;
 }
 
-/* After the prompt a run has one position at a time and needs one row. */
+/* After the prompt a run has one position at a time and needs one row, here and on the ranks. */
 static void shrink_rows(struct engine *engine, struct run *run)
 {
     idpool_release_n(&engine->rows, run->n_rows - 1, run->rows + 1);
     run->n_rows = 1;
+    float *one = calloc((size_t)run->n_embd, sizeof *one);
+    if (!one)
+        return; /* the many do as well */
+    free(run->latents);
+    run->latents = one;
 }
 
 /* ---- life of a run ---- */
@@ -122,15 +127,17 @@ static void leave(struct engine *engine, int32_t index)
 
 static void sweep_running(struct engine *engine)
 {
-    int32_t kept = 0;
+    int32_t kept = 0, turn_offset = 0;
     for (int32_t i = 0; i < engine->n_running; i++) {
         if (engine->running[i]->is_ending) {
             leave(engine, i);
             continue;
         }
+        turn_offset += i < engine->turn_offset; /* whose turn it is stays so */
         engine->running[kept++] = engine->running[i];
     }
     engine->n_running = kept;
+    engine->turn_offset = turn_offset;
 }
 
 static void refuse(struct engine *engine, struct run **link, enum engine_finish how,
@@ -328,13 +335,13 @@ static int exchange_tick(struct engine *engine, struct clus_reply *reply, struct
     struct clus_tick tick = batch_tick(batch, ++engine->tick_id);
     if (clus_group_submit(engine->config.group, &tick, err) != 0)
         return err->code == LTD_E_RANK ? -1 : 1;
-    batch_sent(batch);
     if (clus_group_wait(engine->config.group, reply, LTD_NEVER, err) != 0)
         return -1;
     if (reply->err.code != LTD_OK) {
         *err = reply->err;
         return 1;
     }
+    batch_applied(batch);
     return 0;
 }
 

@@ -2,6 +2,7 @@
 /* daemon/engine_output.c - see daemon/engine_output.h. */
 #include "daemon/engine_output.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -192,9 +193,9 @@ static int run_coda(struct engine_output *out, const struct output_call *calls, 
     return model_border_coda(out->config->border, out->coda, n_rows, err);
 }
 
-/* The scored tokens' logits in blocks of max_rows; row r belongs to token first + r. */
-static void score_tokens(struct engine_output *out, const struct run *run,
-                         struct engine_event *event)
+/* The scored tokens' logits in blocks of max_rows; row r belongs to token at + r. */
+static int score_tokens(struct engine_output *out, const struct run *run,
+                        struct engine_event *event, struct ltd_err *err)
 {
     const struct job_spec *spec = run->spec;
     size_t n_embd = (size_t)out->config->n_embd, vocab = (size_t)out->config->vocab_size;
@@ -208,8 +209,13 @@ static void score_tokens(struct engine_output *out, const struct run *run,
             model_sampler_logprobs(out->sampler, out->logits + (size_t)r * vocab,
                                    run->tokens[at + r], &event->score_logprobs[i], &best, 1);
             event->score_greedy[i] = best.token == run->tokens[at + r];
+            if (!isfinite(event->score_logprobs[i]))
+                return ltd_fail(err, LTD_E_INTERNAL,
+                                "log probability of token %d is %g, expected a finite number",
+                                at + r, (double)event->score_logprobs[i]);
         }
     }
+    return 0;
 }
 
 static void write_scores(struct engine_output *out, const struct output_call *call)
@@ -222,14 +228,15 @@ static void write_scores(struct engine_output *out, const struct output_call *ca
     event->score_steps = run->step_idx + 1;
     event->score_logprobs = calloc((size_t)event->n_scores, sizeof *event->score_logprobs);
     event->score_greedy = calloc((size_t)event->n_scores, sizeof *event->score_greedy);
-    if (!event->score_logprobs || !event->score_greedy) {
-        struct ltd_err why;
-        ltd_fail(&why, LTD_E_EXHAUSTED, "no memory for %d scores", event->n_scores);
+    struct ltd_err why;
+    int rc = event->score_logprobs && event->score_greedy
+                 ? score_tokens(out, run, event, &why)
+                 : ltd_fail(&why, LTD_E_EXHAUSTED, "no memory for %d scores", event->n_scores);
+    if (rc != 0) {
         end_with_error(run, &why);
         engine_event_destroy(event);
         return;
     }
-    score_tokens(out, run, event);
     post(out, run, event);
     end(run, ENGINE_FINISH_SCORED);
 }

@@ -115,7 +115,7 @@ static int prepare(struct rank_setup *s, const struct config *config, uint64_t h
         plan_shards(s, config, err) != 0 || offer_tiers(s, config, offer, err) != 0)
         return -1;
     snprintf(offer->model_hash, sizeof offer->model_hash, "%s", s->hash);
-    snprintf(offer->shares, sizeof offer->shares, "%s", config->shares);
+    clus_offer_set_shares(offer, config->shares);
     snprintf(offer->numerics, sizeof offer->numerics, "f32, kv %s, max_steps %d",
              s->capacity.policy_text, s->capacity.max_steps);
     offer->limits = s->capacity.limits;

@@ -35,7 +35,8 @@ static bool allocate(struct run *run)
         return false;
     run->rows = ltd_alloc(n_call, sizeof *run->rows);
     run->tokens = ltd_alloc((size_t)run->n_positions + 1, sizeof *run->tokens);
-    run->latents = ltd_alloc(vector, sizeof *run->latents);
+    /* Not touched here: for a long prompt these are megabytes, and this is the loop thread. */
+    run->latents = calloc(vector, sizeof *run->latents);
     run->last_event = calloc(1, sizeof *run->last_event);
     if (!run->rows || !run->tokens || !run->latents || !run->last_event)
         return false;
@@ -77,7 +78,7 @@ void run_destroy(struct run *run)
     ltd_free(run->pages);
     ltd_free(run->rows);
     ltd_free(run->tokens);
-    ltd_free(run->latents);
+    free(run->latents);
     ltd_free(run->diffs);
     engine_event_destroy(run->last_event);
     textout_fini(&run->text);

@@ -43,7 +43,7 @@ struct run {
     int32_t *pages; /* owned [n_pages] */
     int32_t n_pages;
     bool is_placed;  /* seq, pages and rows are held */
-    bool pages_sent; /* the ranks know the pages */
+    bool pages_known; /* to the ranks */
     int32_t *rows;   /* owned [n_prompt]; the first n_rows are held; rows[i]: call_begin + i */
     int32_t n_rows;
 
@@ -51,7 +51,7 @@ struct run {
     int32_t call_begin, call_end; /* absolute positions */
     int32_t step_idx;             /* step that the call is taking */
     int32_t next;                 /* first position of the call that has not taken it */
-    float *latents;               /* owned [n_prompt][n_embd]: what came back last */
+    float *latents;               /* owned [n_rows at least][n_embd]: what came back last */
     double *diffs;                /* owned [n_prompt]: how far each moved in the step; adaptive only */
     double value;                 /* of the exit rule at its last check */
 

@@ -8,18 +8,24 @@
  *     mpi_group_test idle DIR                              processor time asleep, time to wake
  *     mpi_group_test refuse DIR WHAT                       rank 2 differs in WHAT
  *     mpi_group_test leave DIR                             rank 0 vanishes while others sleep
+ *     mpi_group_test strangers DIR                         others connect to rank 0's control port
+ *     mpi_group_test norecord DIR                          rank 0 cannot open its recording
  *     mpi_group_test settings DIR                          the environment that MPI was given
  *
  * Rank 0 prints results on standard output, one line each; a failure is a line on standard error
  * and exit status 1. Everything goes the way the daemon goes: world, handshake, agreement, group.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -108,7 +114,7 @@ static int make_offer(struct seat *seat, struct clus_offer *offer, struct ltd_er
     seat->limits = driver_limits(model_checkpoint_config(seat->ckpt));
     offer->limits = seat->limits;
     snprintf(offer->model_hash, sizeof offer->model_hash, "%s", hash);
-    snprintf(offer->shares, sizeof offer->shares, "%s", seat->shares);
+    clus_offer_set_shares(offer, seat->shares);
     snprintf(offer->numerics, sizeof offer->numerics, "f32 %s", DRIVER_POLICY);
     return 0;
 }
@@ -463,6 +469,51 @@ static int idle(struct seat *seat, struct ltd_err *err)
     return step_once(seat, step, &ns, err);
 }
 
+/* ---- strangers ---------------------------------------------------------------------------- */
+
+/* More than rank 0 listens to at once, so that some have to go before the first worker is heard. */
+#define N_STRANGERS 40
+
+static bool has_strangers; /* the next connect() is the worker's to rank 0 */
+
+/*
+ * This program's own connect(): before the first worker's connection come others to the same port,
+ * half of them silent for ever, half of them talking nonsense. So they stand in front of it.
+ */
+int connect(int fd, const struct sockaddr *address, socklen_t len)
+{
+    static const char nonsense[] = "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n";
+    for (int i = 0; has_strangers && i < N_STRANGERS; i++) {
+        int stranger = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (stranger < 0 || syscall(SYS_connect, stranger, address, len) != 0 ||
+            (i % 2 && send(stranger, nonsense, sizeof nonsense, MSG_NOSIGNAL) < 0))
+            fprintf(stderr, "stranger %d: %s\n", i, strerror(errno));
+        /* Left open: it ends with the process. */
+    }
+    has_strangers = false;
+    return (int)syscall(SYS_connect, fd, address, len);
+}
+
+/* Rank 0, when the group has started: it answers a tick, and has hung up on every stranger. */
+static int strangers(struct seat *seat, struct ltd_err *err)
+{
+    uint64_t ns;
+    int32_t n_connections = 0;
+    if (step_once(seat, 0, &ns, err))
+        return -1;
+    DIR *dir = opendir("/proc/self/fd");
+    for (struct dirent *at; dir && (at = readdir(dir));) {
+        struct sockaddr_in peer = {0};
+        socklen_t len = sizeof peer;
+        n_connections += getpeername(atoi(at->d_name), (struct sockaddr *)&peer, &len) == 0 &&
+                         peer.sin_family == AF_INET;
+    }
+    if (dir)
+        closedir(dir);
+    printf("connections %d\n", n_connections);
+    return 0;
+}
+
 /* ---- leaks -------------------------------------------------------------------------------- */
 
 #ifdef __SANITIZE_ADDRESS__
@@ -503,17 +554,15 @@ static void print_settings(void)
 
 static int lead(struct seat *seat, const char *mode, struct ltd_err *err)
 {
+    const char *no_record = strcmp(mode, "norecord") == 0 ? "/nowhere/stream" : NULL;
     const struct clus_group_config config = {
         .rank = rank_config(seat),
-        .record_path = strcmp(mode, "answers") == 0 ? seat->record_path : NULL};
+        .record_path = strcmp(mode, "answers") == 0 ? seat->record_path : no_record};
     const struct {
         const char *mode;
         int (*run)(struct seat *seat, struct ltd_err *err);
-    } scripts[] = {{"answers", answers},
-                   {"replay", replay},
-                   {"group", group_contract},
-                   {"idle", idle},
-                   {"leave", await_sleep}};
+    } scripts[] = {{"answers", answers}, {"replay", replay},       {"group", group_contract},
+                   {"idle", idle},       {"strangers", strangers}, {"leave", await_sleep}};
     seat->all_replies = DRIVER_HASH_BEGIN;
     seat->group = clus_group_start(&config, err);
     if (!seat->group)
@@ -537,7 +586,10 @@ static int take_part(struct seat *seat, const char *mode, struct ltd_err *err)
     if (clus_world_rank(seat->world) == 0)
         return lead(seat, mode, err);
     const struct clus_rank_config config = rank_config(seat);
+    has_strangers = strcmp(mode, "strangers") == 0 && clus_world_rank(seat->world) == 1;
     int rc = clus_rank_run(&config, err);
+    if (rc == 0 && strcmp(mode, "norecord") == 0)
+        printf("rank %d was told to stop\n", clus_world_rank(seat->world));
     if (rc == 0 && strcmp(mode, "idle") == 0)
         printf("rank %d lived through %s signals\n", clus_world_rank(seat->world),
                n_signals >= 4 ? "its" : "no");

@@ -136,6 +136,27 @@ leave() {
     echo "workers noticed: $(grep -c "is gone" "$work/log")"
 }
 
+# Others connect to the control port before the first worker: the group starts, none of them is kept.
+strangers() {
+    local alone
+    must group 3 strangers "$small"
+    alone=$(line connections)
+    [ "$alone" -ge 2 ] && [ "$alone" -lt 10 ] ||
+        fail "rank 0 has $alone connections, expected those of 2 workers and of MPI"
+    ! grep "^stranger" "$work/log" || fail "a stranger could not connect"
+    echo "$alone connections are left"
+}
+
+# What rank 0 alone fails at ends all ranks in order, and the reason is what is read.
+norecord() {
+    group 3 norecord "$small"
+    local status=$?
+    [ $status = 1 ] || fail "status $status, expected rank 0's 1: $(cat "$work/log")"
+    grep -q "rank 0: norecord: create /nowhere/stream: No such file" "$work/log" ||
+        fail "no reason: $(cat "$work/log")"
+    [ "$(grep -c "was told to stop" "$work/out")" = 2 ] || fail "workers: $(cat "$work/out" "$work/log")"
+}
+
 # What MPI is told by default: quick alone, yielding always, and never against the user's word.
 settings() {
     local plain=(env -u OMPI_MCA_mpi_yield_when_idle -u OMPI_MCA_pml -u HWLOC_COMPONENTS)
@@ -149,6 +170,6 @@ settings() {
 }
 
 case $case_name in
-answers | replay | contract | idle | refusals | leave | settings) "$case_name" ;;
+answers | replay | contract | idle | refusals | leave | strangers | norecord | settings) "$case_name" ;;
 *) fail "unknown case $case_name" ;;
 esac

@@ -149,6 +149,25 @@ static void each_disagreement_names_rank_host_and_both_values(void **state)
     assert_refused(offers, "rank 1 on host beta: stream version 2, expected 1 of rank 0");
 }
 
+static void shares_that_differ_behind_the_end_of_the_field_are_refused(void **state)
+{
+    (void)state;
+    char shares[3 * CLUS_PLAN_TEXT_BYTES + 2] = "";
+    struct clus_offer offers[N_RANKS];
+    make_offers(offers);
+    for (int i = 0; i < CLUS_PLAN_TEXT_BYTES; i++)
+        strcat(shares, "1,");
+    strcat(shares, "1");
+    for (int i = 0; i < N_RANKS; i++)
+        clus_offer_set_shares(&offers[i], shares);
+    assert_tier(offers, "openblas");
+    shares[strlen(shares) - 1] = '2';
+    clus_offer_set_shares(&offers[1], shares);
+    assert_refused(offers, "rank 1 on host beta: shares \"1,1,1,");
+    clus_offer_set_shares(&offers[1], "1,1,2");
+    assert_string_equal(offers[1].shares, "1,1,2");
+}
+
 static void failed_rank_is_what_everybody_reports(void **state)
 {
     (void)state;
@@ -220,6 +239,7 @@ int main(void)
         cmocka_unit_test(pinned_tier_that_nobody_knows_is_refused),
         cmocka_unit_test(no_common_tier_is_refused),
         cmocka_unit_test(each_disagreement_names_rank_host_and_both_values),
+        cmocka_unit_test(shares_that_differ_behind_the_end_of_the_field_are_refused),
         cmocka_unit_test(failed_rank_is_what_everybody_reports),
         cmocka_unit_test(build_id_names_version_and_link_hash_and_is_stable),
         cmocka_unit_test(interface_lists_match_names_and_networks),

@@ -137,6 +137,15 @@ static void pages_hold_all_contexts_or_a_quarter_of_memory(void **state)
     assert_int_equal(plan(&huginn, 64 * GIB).limits.n_pages, 7);
 }
 
+static void pages_that_no_job_could_use_are_not_planned(void **state)
+{
+    (void)state;
+    config.kv_memory = 16777216;
+    assert_int_equal(plan(&tiny, 16 * GIB).limits.n_pages, 32 * 8);
+    config.kv_pages = 16777216;
+    assert_int_equal(plan(&tiny, 16 * GIB).limits.n_pages, 32 * 8);
+}
+
 static void memory_for_less_than_a_page_is_refused(void **state)
 {
     (void)state;
@@ -182,6 +191,7 @@ int main(void)
         cmocka_unit_test_setup(depth_defaults_follow_the_model, fill),
         cmocka_unit_test_setup(kv_slots_and_policies_choose_the_planes, fill),
         cmocka_unit_test_setup(pages_hold_all_contexts_or_a_quarter_of_memory, fill),
+        cmocka_unit_test_setup(pages_that_no_job_could_use_are_not_planned, fill),
         cmocka_unit_test_setup(memory_for_less_than_a_page_is_refused, fill),
         cmocka_unit_test_setup(rows_are_enough_for_the_longest_prompt_that_pages_can_hold, fill),
         cmocka_unit_test_setup(default_length_is_the_options_the_models_or_256, fill),

@@ -38,6 +38,19 @@
 static struct clus_world *world;
 static struct model_safetensors *golden;
 
+/* The gather of the rank: the local one, until it is told to fail. */
+static struct model_exchange local;
+static _Atomic bool is_gather_broken;
+
+static int gather(void *arg, enum model_part part, const float *own, float *full, int32_t n_pos,
+                  struct ltd_err *err)
+{
+    (void)arg;
+    if (is_gather_broken)
+        return ltd_fail(err, LTD_E_RANK, "the cable is cut");
+    return local.gather(local.arg, part, own, full, n_pos, err);
+}
+
 /* What the events of one job added up to. */
 struct result {
     int32_t tokens[MAX_TOKENS], steps[MAX_TOKENS];
@@ -47,6 +60,7 @@ struct result {
     enum engine_finish finish;
     struct ltd_err error;
     uint64_t total_steps;
+    int32_t finish_rank; /* how many jobs had ended when this one did */
     float scores[MAX_TOKENS];
     bool greedy[MAX_TOKENS];
     int32_t n_scores;
@@ -63,14 +77,16 @@ struct rig {
     bool is_stopped; /* the engine's thread is gone already */
     int wake; /* eventfd that the engine's notify writes to */
     struct result *results; /* [MAX_JOBS] by job number */
+    int32_t n_finished;
 };
 
 struct rig_options {
     const char *kv_policy;
     int32_t n_pages, n_seqs, max_batch, prefill_chunk;
+    const char *model; /* NULL: the golden one */
 };
 
-static const struct rig_options roomy = {"latest-m4", 200, 32, 64, 16};
+static const struct rig_options roomy = {"latest-m4", 200, 32, 64, 16, NULL};
 
 #define must(expr)                                                                                 \
     do {                                                                                           \
@@ -91,7 +107,7 @@ static void open_model(struct rig *rig, const struct rig_options *o, struct clus
 {
     struct ltd_err err;
     struct model_kv_policy policy;
-    must(rig->ckpt = model_checkpoint_open(GOLDEN, &err));
+    must(rig->ckpt = model_checkpoint_open(o->model ? o->model : GOLDEN, &err));
     const struct model_config *config = model_checkpoint_config(rig->ckpt);
     must(model_kv_policy_parse(o->kv_policy, config->n_core, 64, &policy, &err) == 0);
     struct model_core_options core = {.shard = model_shard_all(config),
@@ -123,8 +139,10 @@ static void rig_open(struct rig *rig, const struct rig_options *o)
     rig->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     open_model(rig, o, &limits);
     const struct model_config *config = model_core_config(rig->core);
+    local = model_exchange_local(config);
+    is_gather_broken = false;
     struct clus_executor_config executor = {.core = rig->core,
-                                            .exchange = model_exchange_local(config),
+                                            .exchange = {.gather = gather},
                                             .limits = limits,
                                             .shard = model_shard_all(config),
                                             .n_threads = 1};
@@ -176,6 +194,7 @@ static void take_event(struct rig *rig, const struct engine_event *event)
         break;
     case ENGINE_FINISHED:
         r->n_finished++;
+        r->finish_rank = rig->n_finished++;
         r->finish = event->finish;
         r->error = event->error;
         r->total_steps = event->total_steps;
@@ -230,7 +249,7 @@ static void rig_close(struct rig *rig)
     assert_int_equal(stats.pages_used, 0);
     assert_int_equal(stats.positions_running, 0);
     engine_destroy(rig->engine);
-    must(clus_group_stop(rig->group, &err) == 0);
+    assert_int_equal(clus_group_stop(rig->group, &err), is_gather_broken ? -1 : 0);
     clus_executor_destroy(rig->executor);
     model_border_destroy(rig->border);
     model_core_destroy(rig->core);
@@ -370,10 +389,11 @@ static void nothing_the_scheduler_decides_changes_a_bit(void **state)
     (void)state;
     enum { N = 24 };
     static int32_t prompts[N][32];
-    static const struct rig_options crowded[] = {{"latest-m4", 200, 32, 64, 16},
-                                                 {"latest-m4", 200, 32, 64, 1},
-                                                 {"latest-m4", 200, 32, 5, 3},
-                                                 {"latest-m4", 9, 4, 7, 7}};
+    static const struct rig_options crowded[] = {{"latest-m4", 200, 32, 64, 16, NULL},
+                                                 {"latest-m4", 200, 32, 64, 1, NULL},
+                                                 {"latest-m4", 200, 32, 5, 3, NULL},
+                                                 {"latest-m4", 200, 32, 1, 1, NULL},
+                                                 {"latest-m4", 9, 4, 7, 7, NULL}};
     struct job_spec specs[N];
     struct result alone[N];
     struct rig rig;
@@ -501,6 +521,196 @@ static void stopping_ends_every_job_once(void **state)
     rig_close(&rig);
 }
 
+static void when_the_group_is_lost_every_job_ends_once_with_the_reason(void **state)
+{
+    (void)state;
+    enum { N = 12 };
+    int32_t prompt[32];
+    int32_t n_prompt = golden_ints("gen.prompt", prompt);
+    struct rig_options o = roomy;
+    o.n_seqs = 3; /* the others wait */
+    struct rig rig;
+    rig_open(&rig, &o);
+    struct job_spec spec = plain_spec(prompt, n_prompt, 60, 64);
+    for (uint64_t i = 0; i < N; i++)
+        submit(&rig, i, &spec);
+    wait_for(&rig, 2, is_started);
+    is_gather_broken = true;
+    for (uint64_t i = 0; i < N; i++)
+        wait_for(&rig, i, is_finished);
+    submit(&rig, N, &spec); /* too late */
+    wait_for(&rig, N, is_finished);
+    for (int32_t i = 0; i <= N; i++) {
+        assert_int_equal(rig.results[i].finish, ENGINE_FINISH_ERROR);
+        assert_int_equal(rig.results[i].error.code, LTD_E_RANK);
+        assert_non_null(strstr(rig.results[i].error.msg, "the cable is cut"));
+        assert_int_equal(rig.results[i].n_started, i < 3);
+    }
+    rig_close(&rig);
+}
+
+/* Whatever a job had written when it was ended is the beginning of what it would have written. */
+static void assert_begins(const struct result *whole, const struct result *part)
+{
+    struct result cut = *whole;
+    assert_in_range(part->n_tokens, 0, whole->n_tokens);
+    cut.n_tokens = part->n_tokens;
+    assert_same(&cut, part);
+}
+
+/* Jobs come, are cancelled or run out of time at any moment, and their places go to others. */
+static void jobs_that_are_ended_at_any_moment_leave_no_trace_in_others(void **state)
+{
+    (void)state;
+    enum { N = MAX_JOBS };
+    static int32_t prompts[N][32];
+    static struct job_spec specs[N];
+    static struct result alone[N];
+    struct rig rig;
+    rig_open(&rig, &roomy);
+    for (int32_t i = 0; i < N; i++) {
+        specs[i] = varied_spec(prompts, i);
+        submit(&rig, (uint64_t)i, &specs[i]);
+        wait_for(&rig, (uint64_t)i, is_finished);
+        alone[i] = rig.results[i];
+    }
+    rig_close(&rig);
+    uint32_t random = 12345;
+    for (int32_t round = 0; round < 3; round++) {
+        struct rig_options o = {"latest-m4", 7 + 2 * round, 3 + 2 * round, 6, 1 + 2 * round, NULL};
+        rig_open(&rig, &o);
+        for (int32_t i = 0; i < N; i++) {
+            submit(&rig, (uint64_t)i, &specs[i]);
+            random = random * 1664525 + 1013904223;
+            int32_t victim = (int32_t)(random >> 16) % (i + 1);
+            if (victim % 3 != 2) /* the others may live */
+                engine_cancel(rig.engine, (uint64_t)victim, ENGINE_FINISH_CANCELLED);
+            if (random & 0x800)
+                wait_for(&rig, (uint64_t)(i / 2), is_finished);
+        }
+        for (int32_t i = 0; i < N; i++) {
+            wait_for(&rig, (uint64_t)i, is_finished);
+            assert_begins(&alone[i], &rig.results[i]);
+            if (rig.results[i].finish != ENGINE_FINISH_CANCELLED)
+                assert_same(&alone[i], &rig.results[i]);
+            if (i % 3 == 2)
+                assert_int_equal(rig.results[i].finish, ENGINE_FINISH_LENGTH);
+        }
+        rig_close(&rig);
+    }
+}
+
+/* Places that a failed tick should have given out are given out again: the next jobs meet them. */
+static void a_job_that_cannot_be_computed_leaves_its_successors_alone(void **state)
+{
+    (void)state;
+    int32_t prompt[32], nonsense[] = {1, 100000, 2};
+    int32_t n_prompt = golden_ints("gen.prompt", prompt);
+    struct rig rig;
+    rig_open(&rig, &roomy);
+    struct job_spec good = plain_spec(prompt, n_prompt, 5, 4);
+    struct job_spec bad = plain_spec(nonsense, 3, 5, 4);
+    for (uint64_t i = 0; i < 5; i++) {
+        submit(&rig, i, i == 1 || i == 2 ? &bad : &good);
+        wait_for(&rig, i, is_finished);
+    }
+    assert_int_equal(rig.results[1].finish, ENGINE_FINISH_ERROR);
+    assert_non_null(strstr(rig.results[1].error.msg, "token 100000"));
+    assert_int_equal(rig.results[2].finish, ENGINE_FINISH_ERROR);
+    for (int32_t i = 3; i < 5; i++) {
+        if (rig.results[i].finish != ENGINE_FINISH_LENGTH)
+            fail_msg("job %d: finish %d, %s", i, (int)rig.results[i].finish,
+                     rig.results[i].error.msg);
+        assert_same(&rig.results[0], &rig.results[i]);
+    }
+    rig_close(&rig);
+}
+
+/* One position per tick, one long job and many of one step: nobody is passed over in the ring when
+ * those before leave it, so the short ones end in the order in which they came. */
+static void jobs_that_share_scarce_ticks_take_turns_in_their_order(void **state)
+{
+    (void)state;
+    enum { N = 30 };
+    int32_t prompt[32];
+    int32_t n_prompt = golden_ints("gen.prompt", prompt);
+    struct rig_options o = roomy;
+    o.max_batch = o.prefill_chunk = 1;
+    struct rig rig;
+    rig_open(&rig, &o);
+    struct job_spec endless = plain_spec(prompt, n_prompt, 60, 64);
+    struct job_spec quick = plain_spec(prompt, 1, 1, 1);
+    submit(&rig, 0, &endless);
+    for (uint64_t i = 1; i <= N; i++)
+        submit(&rig, i, &quick);
+    for (uint64_t i = 1; i <= N; i++)
+        wait_for(&rig, i, is_finished);
+    for (int32_t i = 1; i <= N; i++)
+        if (rig.results[i].finish_rank != i - 1)
+            fail_msg("job %d ended as number %d, expected %d", i, rig.results[i].finish_rank,
+                     i - 1);
+    assert_int_equal(rig.results[0].n_finished, 0);
+    rig_close(&rig);
+}
+
+static void copy_file(const char *from, const char *to, const char *scaled_tensor)
+{
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    assert_true(in && out);
+    static char bytes[1 << 20];
+    size_t len = fread(bytes, 1, sizeof bytes - 1, in);
+    uint64_t header_len;
+    memcpy(&header_len, bytes, sizeof header_len);
+    const char *entry = scaled_tensor ? strstr(bytes + 8, scaled_tensor) : NULL;
+    const char *offsets = entry ? strstr(entry, "\"data_offsets\"") : NULL;
+    assert_true(!scaled_tensor || offsets);
+    size_t begin = 0, end = 0;
+    if (offsets)
+        assert_int_equal(sscanf(offsets, "\"data_offsets\": [%zu, %zu]", &begin, &end) == 2 ||
+                             sscanf(offsets, "\"data_offsets\":[%zu,%zu]", &begin, &end) == 2,
+                         1);
+    for (size_t at = begin; at < end; at += sizeof(float)) {
+        const float huge = 3e38f;
+        memcpy(bytes + 8 + header_len + at, &huge, sizeof huge);
+    }
+    assert_int_equal(fwrite(bytes, 1, len, out), len);
+    fclose(in);
+    fclose(out);
+}
+
+/* Weights are finite, but so large that the norm before the head overflows. */
+static void numbers_that_overflow_are_an_error_and_never_an_answer(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/ltd-engine-XXXXXX", config[64], weights[64];
+    int32_t prompt[32];
+    int32_t n_prompt = golden_ints("gen.prompt", prompt);
+    assert_non_null(mkdtemp(dir));
+    snprintf(config, sizeof config, "%s/config.json", dir);
+    snprintf(weights, sizeof weights, "%s/model.safetensors", dir);
+    copy_file(GOLDEN "/config.json", config, NULL);
+    copy_file(GOLDEN "/model.safetensors", weights, "transformer.ln_f.weight");
+    struct rig_options o = roomy;
+    o.model = dir;
+    struct rig rig;
+    rig_open(&rig, &o);
+    struct job_spec write = plain_spec(prompt, n_prompt, 5, 4), score = write;
+    score.kind = SPEC_SCORE;
+    score.score_begin = 1;
+    submit(&rig, 0, &write);
+    submit(&rig, 1, &score);
+    for (uint64_t i = 0; i < 2; i++) {
+        wait_for(&rig, i, is_finished);
+        assert_int_equal(rig.results[i].finish, ENGINE_FINISH_ERROR);
+        assert_non_null(strstr(rig.results[i].error.msg, "expected a finite number"));
+    }
+    assert_int_equal(rig.results[1].n_scores, 0);
+    rig_close(&rig);
+    unlink(config);
+    unlink(weights);
+    rmdir(dir);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -530,6 +740,11 @@ int main(void)
         cmocka_unit_test(a_cancelled_job_ends_and_gives_everything_back),
         cmocka_unit_test(a_job_out_of_time_keeps_what_it_wrote),
         cmocka_unit_test(stopping_ends_every_job_once),
+        cmocka_unit_test(when_the_group_is_lost_every_job_ends_once_with_the_reason),
+        cmocka_unit_test(jobs_that_are_ended_at_any_moment_leave_no_trace_in_others),
+        cmocka_unit_test(a_job_that_cannot_be_computed_leaves_its_successors_alone),
+        cmocka_unit_test(jobs_that_share_scarce_ticks_take_turns_in_their_order),
+        cmocka_unit_test(numbers_that_overflow_are_an_error_and_never_an_answer),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
