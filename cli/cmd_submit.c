@@ -2,8 +2,8 @@
 /*
  * cli/cmd_submit.c - hand a job over and print its name.
  *
- * The daemon answers when the job is on disk, so a name that was printed stands for a job that is
- * not lost.
+ * The daemon answers when QUEUED is in the job's log, so a name that was printed stands for a job
+ * that was accepted.
  */
 #include "cli/verb.h"
 
@@ -54,9 +54,9 @@ const struct cli_verb cli_submit = {
     .synopsis = "[OPTION]... (PROMPT | - | --tokens ID,ID,...)",
     .summary = "start a job that goes on without you and print its name",
     .details =
-        "The name (jobs/...) is printed when the job is on the daemon's disk: from then on it "
-        "survives restarts. \"latentctl watch\" shows it thinking, \"latentctl result\" fetches "
-        "the "
+        "The name (jobs/...) is printed when the daemon has accepted the job. It goes on whatever "
+        "becomes of this command, but jobs live in the daemon's memory and end with it. "
+        "\"latentctl watch\" shows it thinking, \"latentctl result\" fetches the "
         "answer.\n\n"
         "PROMPT is one word, so quote it; \"-\" reads standard input, byte for byte. The flags are "
         "those of think.\n\n"
