@@ -2,74 +2,27 @@
 /* base/json.c - see base/json.h. */
 #include "base/json.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "base/file.h"
 
 json_t *ltd_json_parse(const char *text, size_t len, const char *where, struct ltd_err *err)
 {
     json_error_t why;
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
     if (!root)
-        return ltd_fail_null(err, LTD_E_INVALID, "%s: line %d column %d: %s", where, why.line,
-                             why.column, why.text);
+        return ltd_fail_null(err, LTD_E_INVALID, "%s: line %d column %d: %s, expected valid JSON",
+                             where, why.line, why.column, why.text);
     return root;
-}
-
-/* Read `size` bytes of an open file into a fresh block; NULL with a message when that fails. */
-static char *read_all(int fd, size_t size, const char *path, struct ltd_err *err)
-{
-    char *text = malloc(size ? size : 1);
-    if (!text)
-        return ltd_fail_null(err, LTD_E_EXHAUSTED, "%s: no memory for %zu bytes", path, size);
-    size_t done = 0;
-    while (done < size) {
-        ssize_t n = read(fd, text + done, size - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            ltd_fail(err, LTD_E_CORRUPT, "read %s: %s after %zu of %zu bytes", path,
-                     n < 0 ? strerror(errno) : "file ends", done, size);
-            free(text);
-            return NULL;
-        }
-        done += (size_t)n;
-    }
-    return text;
 }
 
 json_t *ltd_json_load(const char *path, size_t max_bytes, struct ltd_err *err)
 {
-    json_t *root = NULL;
-    /* Non-blocking, because opening a pipe would wait for a writer that never comes. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return ltd_fail_null(err, LTD_E_NOT_FOUND, "open %s: %s", path, strerror(errno));
-    struct stat st;
-    if (fstat(fd, &st) != 0) {
-        ltd_fail(err, LTD_E_INTERNAL, "stat %s: %s", path, strerror(errno));
-        goto out;
-    }
-    if (!S_ISREG(st.st_mode)) {
-        ltd_fail(err, LTD_E_INVALID, "%s: not a regular file", path);
-        goto out;
-    }
-    if (st.st_size < 0 || (size_t)st.st_size > max_bytes) {
-        ltd_fail(err, LTD_E_INVALID, "%s: %lld bytes, expected at most %zu", path,
-                 (long long)st.st_size, max_bytes);
-        goto out;
-    }
-    char *text = read_all(fd, (size_t)st.st_size, path, err);
-    if (text) {
-        root = ltd_json_parse(text, (size_t)st.st_size, path, err);
-        free(text);
-    }
-out:
-    close(fd);
+    size_t len;
+    char *text = ltd_file_read(path, max_bytes, &len, err);
+    json_t *root = text ? ltd_json_parse(text, len, path, err) : NULL;
+    free(text);
     return root;
 }
 

@@ -7,14 +7,13 @@
  */
 #include "model/checkpoint_private.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/size.h"
+#include "base/file.h"
 
 #define CONFIG_MAX_BYTES ((size_t)1 << 20)
 
@@ -24,25 +23,10 @@ static int read_config(struct model_checkpoint *ckpt, struct ltd_err *err)
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/config.json", ckpt->dir) >= (int)sizeof path)
         return ltd_fail(err, LTD_E_INVALID, "%.100s/...: path is too long", ckpt->dir);
-    FILE *f = fopen(path, "rbe");
-    if (!f)
-        return ltd_fail(err, LTD_E_NOT_FOUND, "open %s: %s", path, strerror(errno));
-    int rc = -1;
-    ckpt->config_text = malloc(CONFIG_MAX_BYTES + 1);
-    if (!ckpt->config_text) {
-        ltd_fail(err, LTD_E_EXHAUSTED, "read %s: no memory", path);
-    } else {
-        ckpt->config_bytes = fread(ckpt->config_text, 1, CONFIG_MAX_BYTES + 1, f);
-        if (ferror(f))
-            ltd_fail(err, LTD_E_INVALID, "read %s: %s", path, strerror(errno));
-        else if (ckpt->config_bytes > CONFIG_MAX_BYTES)
-            ltd_fail(err, LTD_E_INVALID, "%s: more than %zu bytes", path, CONFIG_MAX_BYTES);
-        else
-            rc =
-                model_config_parse(ckpt->config_text, ckpt->config_bytes, path, &ckpt->config, err);
-    }
-    fclose(f);
-    return rc;
+    ckpt->config_text = ltd_file_read(path, CONFIG_MAX_BYTES, &ckpt->config_bytes, err);
+    if (!ckpt->config_text)
+        return -1;
+    return model_config_parse(ckpt->config_text, ckpt->config_bytes, path, &ckpt->config, err);
 }
 
 static void shape_text(char *out, size_t size, int32_t n_dims, const int64_t *shape)
@@ -100,8 +84,12 @@ static int check_expected(const struct model_checkpoint *ckpt, struct ltd_err *e
         const char *file = NULL;
         const struct model_tensor *t = model_index_find(&ckpt->index, row->name, &file);
         enum kern_dtype dtype;
-        if (!t)
-            return ltd_fail(err, LTD_E_CORRUPT, "%s: tensor %s is missing", ckpt->dir, row->name);
+        if (!t) {
+            char expected[160];
+            shape_text(expected, sizeof expected, row->n_dims, row->shape);
+            return ltd_fail(err, LTD_E_CORRUPT, "%s: tensor %s is missing, expected with shape %s",
+                            ckpt->dir, row->name, expected);
+        }
         if (check_shape(t, row, file, err) != 0)
             return -1;
         if (kernel_dtype(t->dtype, &dtype) != 0)
@@ -137,11 +125,13 @@ static int check_tied(const struct model_checkpoint *ckpt, struct ltd_err *err)
     const struct model_tensor *wte = model_index_find(&ckpt->index, MODEL_NAME_WTE, NULL);
     if (!ckpt->config.tied || !head)
         return 0;
-    if (head->dtype != wte->dtype || head->bytes != wte->bytes)
+    if (check_shape(head, model_layout_find(&ckpt->layout, MODEL_NAME_WTE), file, err) != 0)
+        return -1;
+    if (head->dtype != wte->dtype)
         return ltd_fail(err, LTD_E_CORRUPT,
-                        "%s: tensor %s: %zu bytes of %s, expected a copy of %s (%zu bytes of %s)",
-                        file, MODEL_NAME_HEAD, head->bytes, model_dtype_name(head->dtype),
-                        MODEL_NAME_WTE, wte->bytes, model_dtype_name(wte->dtype));
+                        "%s: tensor %s: dtype %s, expected a copy of %s, which has %s", file,
+                        MODEL_NAME_HEAD, model_dtype_name(head->dtype), MODEL_NAME_WTE,
+                        model_dtype_name(wte->dtype));
     if (memcmp(head->data, wte->data, wte->bytes) == 0)
         return 0;
     size_t at = 0;

@@ -2,10 +2,7 @@
 /* model/generation.c - suggestions of generation_config.json; see model/config.h. */
 #include "model/config.h"
 
-#include <errno.h>
-#include <string.h>
-#include <unistd.h>
-
+#include "base/file.h"
 #include "base/json.h"
 
 #define GENERATION_MAX_BYTES ((size_t)1 << 20)
@@ -104,7 +101,7 @@ int model_generation_load(const char *path, int32_t vocab, struct model_generati
 {
     struct model_generation found = {
         .bos = -1, .pad = -1, .temperature = 1.0, .top_p = 1.0, .repetition_penalty = 1.0};
-    if (access(path, F_OK) != 0 && errno == ENOENT) {
+    if (ltd_file_is_absent(path)) {
         *out = found;
         return 0;
     }

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/file.h"
 #include "base/json.h"
 
 #define SINGLE          "model.safetensors"
@@ -125,11 +125,12 @@ int model_index_open(struct model_index *index, const char *dir, struct ltd_err 
     *index = (struct model_index){0};
     if (join(single, dir, SINGLE, err) != 0 || join(sharded, dir, INDEX, err) != 0)
         return -1;
-    bool has_single = access(single, F_OK) == 0, has_index = access(sharded, F_OK) == 0;
+    bool has_single = !ltd_file_is_absent(single), has_index = !ltd_file_is_absent(sharded);
     if (has_single && has_index)
         return ltd_fail(err, LTD_E_INVALID, "%s: both " SINGLE " and " INDEX ", expected one", dir);
     if (!has_single && !has_index)
-        return ltd_fail(err, LTD_E_NOT_FOUND, "%s: neither " SINGLE " nor " INDEX, dir);
+        return ltd_fail(err, LTD_E_NOT_FOUND, "%s: neither " SINGLE " nor " INDEX ", expected one",
+                        dir);
     index->files = calloc(MODEL_MAX_FILES, sizeof *index->files);
     if (!index->files)
         return ltd_fail(err, LTD_E_EXHAUSTED, "%s: no memory", dir);

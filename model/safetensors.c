@@ -3,14 +3,13 @@
 #include "model/safetensors.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/size.h"
 
@@ -47,24 +46,21 @@ size_t model_dtype_bytes(enum model_dtype dtype)
 
 static int map_file(struct model_safetensors *file, struct ltd_err *err)
 {
-    int fd = open(file->path, O_RDONLY | O_CLOEXEC);
+    size_t bytes;
+    int fd = ltd_file_open(file->path, &bytes, err);
     if (fd < 0)
-        return ltd_fail(err, LTD_E_NOT_FOUND, "open %s: %s", file->path, strerror(errno));
-    struct stat st;
+        return -1;
     int rc = -1;
-    if (fstat(fd, &st) != 0) {
-        ltd_fail(err, LTD_E_INTERNAL, "stat %s: %s", file->path, strerror(errno));
-    } else if (!S_ISREG(st.st_mode) || st.st_size < 8) {
-        ltd_fail(err, LTD_E_CORRUPT,
-                 "%s: %lld bytes, expected a regular file of at least 8 (the header's length)",
-                 file->path, (long long)st.st_size);
+    if (bytes < 8) {
+        ltd_fail(err, LTD_E_CORRUPT, "%s: %zu bytes, expected at least 8 (the header's length)",
+                 file->path, bytes);
     } else {
-        void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        void *map = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
         if (map == MAP_FAILED) {
             ltd_fail(err, LTD_E_EXHAUSTED, "map %s: %s", file->path, strerror(errno));
         } else {
             file->map = map;
-            file->map_bytes = (size_t)st.st_size;
+            file->map_bytes = bytes;
             rc = 0;
         }
     }
@@ -89,8 +85,10 @@ static int parse_header(struct model_safetensors *file, struct ltd_err *err)
             err->code = LTD_E_CORRUPT;
         return ltd_err_context(err, "safetensors header");
     }
+    char found[96];
     if (!json_is_object(file->header))
-        return ltd_fail(err, LTD_E_CORRUPT, "%s: header is no JSON object", file->path);
+        return ltd_fail(err, LTD_E_CORRUPT, "%s: header: %s, expected a JSON object", file->path,
+                        ltd_json_describe(file->header, found, sizeof found));
     file->data = file->map + 8 + header_bytes;
     file->data_bytes = room - header_bytes;
     return 0;

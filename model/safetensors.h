@@ -51,7 +51,8 @@ struct model_tensor {
 
 struct model_safetensors;
 
-/* Errors: LTD_E_NOT_FOUND (open), LTD_E_CORRUPT (contents; names file, tensor, found, expected). */
+/* Errors: LTD_E_NOT_FOUND (open), LTD_E_INVALID (no regular file), LTD_E_CORRUPT (contents; names
+ * file, tensor, found, expected). */
 struct model_safetensors *model_safetensors_open(const char *path, struct ltd_err *err);
 void model_safetensors_close(struct model_safetensors *file); /* accepts NULL */
 

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "base/bytes.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
 #include "model/added_tokens.h"
@@ -84,10 +85,9 @@ static char *find_file(const char *dir_or_path, struct ltd_err *err)
     char *path = NULL;
     if (asprintf(&path, "%s%s", dir_or_path, is_dir ? "/tokenizer.json" : "") < 0)
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "no memory for a path");
-    if (stat(path, &st) == 0)
+    if (!ltd_file_is_absent(path))
         return path;
-    enum ltd_code code = errno == ENOENT || errno == ENOTDIR ? LTD_E_NOT_FOUND : LTD_E_UNAVAILABLE;
-    ltd_fail(err, code, "open %s: %s", path, strerror(errno));
+    ltd_fail(err, LTD_E_NOT_FOUND, "open %s: no such file", path);
     free(path);
     return NULL;
 }

@@ -22,6 +22,9 @@
 /* Accepted in a row before connections get their turn. */
 #define ACCEPTS_PER_TURN 32
 
+/* How long a process without descriptors waits for some to be closed. */
+#define PAUSE_MS 100
+
 static int fail_errno(struct ltd_err *err, const char *what, const char *address)
 {
     int e = errno;
@@ -130,16 +133,27 @@ static int open_unix(struct rpc_listener *l, const struct rpc_address *where, co
     return 0;
 }
 
-static void drop_one(struct rpc_listener *l)
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void on_pause_over(uv_timer_t *timer)
 {
-    if (l->spare_fd < 0)
-        return;
-    close(l->spare_fd);
-    int fd = accept(l->fd, NULL, NULL);
-    if (fd >= 0)
-        close(fd);
-    l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    ltd_warning("rpc: out of file descriptors at %s, a connection was dropped", l->address);
+    struct rpc_listener *l = timer->data;
+    uv_poll_start(&l->poll, UV_READABLE, on_poll);
+}
+
+/* Said once, and again only after a connection was accepted in between. */
+static void pause_accepting(struct rpc_listener *l, int error)
+{
+    if (!l->is_short)
+        ltd_warning("rpc: accept at %s: %s; new connections wait", l->address, strerror(error));
+    l->is_short = true;
+    uv_poll_stop(&l->poll);
+    uv_timer_start(&l->pause, on_pause_over, PAUSE_MS, 0);
+}
+
+static bool is_shortage(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
@@ -149,8 +163,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     (void)events;
     for (int i = 0; i < ACCEPTS_PER_TURN && l->fd >= 0; i++) {
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
-            drop_one(l);
+        if (fd < 0 && is_shortage(errno)) {
+            pause_accepting(l, errno);
             return;
         }
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
@@ -158,6 +172,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         if (fd < 0)
             return; /* EAGAIN: no more are waiting; others concern that connection only */
         int one = 1;
+        l->is_short = false;
         if (!l->is_unix)
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         l->on_accept(l->arg, fd);
@@ -168,12 +183,11 @@ static void close_fds(struct rpc_listener *l)
 {
     if (l->path[0])
         unlink(l->path); /* under our lock, so it can only be our own socket */
-    int *fds[] = {&l->fd, &l->spare_fd, &l->lock_fd};
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
-        if (*fds[i] >= 0)
-            close(*fds[i]);
-        *fds[i] = -1;
-    }
+    if (l->fd >= 0)
+        close(l->fd);
+    if (l->lock_fd >= 0)
+        close(l->lock_fd);
+    l->fd = l->lock_fd = -1;
 }
 
 struct rpc_listener *rpc_listener_open(uv_loop_t *loop, const char *address,
@@ -187,7 +201,6 @@ struct rpc_listener *rpc_listener_open(uv_loop_t *loop, const char *address,
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "no memory for a listener at %s", address);
     *l = (struct rpc_listener){.on_accept = on_accept, .arg = arg, .is_unix = where.is_unix};
     l->fd = l->lock_fd = -1;
-    l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
     int rv = where.is_unix ? open_unix(l, &where, address, err) : open_tcp(l, &where, address, err);
     if (rv != 0)
@@ -197,7 +210,9 @@ struct rpc_listener *rpc_listener_open(uv_loop_t *loop, const char *address,
         ltd_fail(err, LTD_E_INTERNAL, "listen at %s: %s", address, uv_strerror(rv));
         goto fail;
     }
-    l->poll.data = l;
+    uv_timer_init(loop, &l->pause);
+    l->poll.data = l->pause.data = l;
+    l->n_handles = 2;
     uv_poll_start(&l->poll, UV_READABLE, on_poll);
     return l;
 fail:
@@ -209,6 +224,8 @@ fail:
 static void on_closed(uv_handle_t *handle)
 {
     struct rpc_listener *l = handle->data;
+    if (--l->n_handles > 0)
+        return;
     void (*closed)(void *arg) = l->closed;
     void *arg = l->arg;
     free(l);
@@ -219,5 +236,6 @@ void rpc_listener_close(struct rpc_listener *listener, void (*closed)(void *arg)
 {
     listener->closed = closed;
     uv_close((uv_handle_t *)&listener->poll, on_closed);
+    uv_close((uv_handle_t *)&listener->pause, on_closed);
     close_fds(listener);
 }

@@ -6,8 +6,9 @@
  * lock file "/path.lock" decides between two servers that start at once, a connect decides whether
  * somebody else's server lives there, and only a socket nobody answers is unlinked.
  *
- * When the process has no file descriptor left, a spare one is given up to accept and drop the
- * waiting connection: otherwise the listener would stay readable and the loop would spin on it.
+ * When the process has no file descriptor left, the listener does not look at its socket for a
+ * moment: it would stay readable, and the loop would spin on it. Connections wait in the kernel's
+ * queue until others have closed; none is dropped, and those that are open go on.
  *
  * Threads: the loop's thread.
  */
@@ -26,11 +27,13 @@ typedef void (*rpc_accept_fn)(void *arg, int take_fd);
 
 struct rpc_listener {
     uv_poll_t poll;
+    uv_timer_t pause; /* runs while accepting is put off */
+    int n_handles;    /* of the two above that are not closed */
+    bool is_short;    /* accepting failed for want of descriptors or memory, and has not since */
     rpc_accept_fn on_accept;
     void *arg;
-    int fd;       /* -1 when closed */
-    int lock_fd;  /* held while the path is ours; -1 for TCP */
-    int spare_fd; /* given up when descriptors run out */
+    int fd;      /* -1 when closed */
+    int lock_fd; /* held while the path is ours; -1 for TCP */
     bool is_unix;
     char address[RPC_ADDRESS_BYTES]; /* the real one, after bind */
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* to unlink at the end */

@@ -36,6 +36,7 @@ static void broken_text_is_refused_with_line_and_column(void **state)
         assert_int_equal(err.code, LTD_E_INVALID);
         assert_int_equal(strncmp(err.msg, "dir/f.json: line ", 17), 0);
         assert_non_null(strstr(err.msg, " column "));
+        assert_non_null(strstr(err.msg, "expected valid JSON"));
     }
 }
 
@@ -164,7 +165,7 @@ static void a_file_is_read_whole_or_refused_with_its_name(void **state)
 
     assert_null(ltd_json_load("/tmp", 1000, &err));
     assert_int_equal(err.code, LTD_E_INVALID);
-    assert_string_equal(err.msg, "/tmp: not a regular file");
+    assert_string_equal(err.msg, "/tmp: a directory, expected a regular file");
 }
 
 static void a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(void **state)

@@ -107,15 +107,19 @@ struct edit {
     const char *dtype;  /* new label of the same width, or NULL */
     bool drop;          /* leave it out */
     bool cut_row;       /* one row less */
+    bool transpose;     /* the same bytes under a shape that is written backwards */
     bool flip;          /* another bit in its last byte */
     bool not_a_number;  /* its first element becomes NaN */
 };
 
-static void put_shape(json_t *entry, const struct model_tensor *t, bool cut_row)
+static void put_shape(json_t *entry, const struct model_tensor *t, const struct edit *edit)
 {
     json_t *shape = json_array();
-    for (int32_t i = 0; i < t->n_dims; i++)
-        json_array_append_new(shape, json_integer(t->shape[i] - (cut_row && i == 0)));
+    for (int32_t i = 0; i < t->n_dims; i++) {
+        int32_t dim = edit && edit->transpose ? t->n_dims - 1 - i : i;
+        json_array_append_new(shape,
+                              json_integer(t->shape[dim] - (edit && edit->cut_row && i == 0)));
+    }
     json_object_set_new(entry, "shape", shape);
 }
 
@@ -133,7 +137,7 @@ static void put_tensor(json_t *header, struct ltd_bytes *data, const struct mode
     }
     const char *dtype = edit && edit->dtype ? edit->dtype : model_dtype_name(t->dtype);
     json_object_set_new(entry, "dtype", json_string(dtype));
-    put_shape(entry, t, cut);
+    put_shape(entry, t, edit);
     ltd_bytes_put(data, t->data, bytes);
     if (edit && edit->flip)
         data->data[data->len - 1] ^= 1;
@@ -284,7 +288,9 @@ static void damaged_tensors_are_refused_by_name(void **state)
         struct edit edit;
         const char *first, *second;
     } rows[] = {
-        {{.tensor = "transformer.wte.weight", .drop = true}, "transformer.wte.weight", "missing"},
+        {{.tensor = "transformer.wte.weight", .drop = true},
+         "transformer.wte.weight is missing",
+         "expected with shape [97, 40]"},
         {{.tensor = "transformer.adapter.weight", .drop = true}, "adapter.weight", "missing"},
         {{.tensor = "transformer.ln_f.weight", .drop = true}, "ln_f.weight", "missing"},
         {{.tensor = "transformer.prelude.1.norm_3.weight", .drop = true},
@@ -335,8 +341,9 @@ static void damaged_tensors_are_refused_by_name(void **state)
         {{.tensor = "transformer.wte.weight", .flip = true},
          "lm_head.weight differs",
          "tie_embeddings"},
-        {{.tensor = "lm_head.weight", .cut_row = true}, "lm_head.weight", "expected a copy"},
-        {{.tensor = "lm_head.weight", .dtype = "I32"}, "of I32", "expected a copy"},
+        {{.tensor = "lm_head.weight", .cut_row = true}, "shape [96, 40]", "expected [97, 40]"},
+        {{.tensor = "lm_head.weight", .transpose = true}, "shape [40, 97]", "expected [97, 40]"},
+        {{.tensor = "lm_head.weight", .dtype = "I32"}, "dtype I32", "expected a copy"},
     };
     (void)state;
     print_message("%zu damaged files\n", sizeof rows / sizeof rows[0]);
@@ -450,11 +457,36 @@ static void a_directory_needs_exactly_one_way_to_its_tensors(void **state)
     refused("single file and index", LTD_E_INVALID, "both", "expected one");
     unlink(in_dir("model.safetensors.index.json"));
     unlink(in_dir("model.safetensors"));
-    refused("no tensors", LTD_E_NOT_FOUND, "neither", "model.safetensors");
+    refused("no tensors", LTD_E_NOT_FOUND, "neither model.safetensors", "expected one");
     unlink(in_dir("config.json"));
     refused("no configuration", LTD_E_NOT_FOUND, "config.json", "No such file");
+    assert_int_equal(mkdir(in_dir("config.json"), 0700), 0);
+    refused("a directory as configuration", LTD_E_INVALID, "a directory", "expected a regular");
+    rmdir(in_dir("config.json"));
     assert_null(model_checkpoint_open("/nonexistent", &err));
     assert_int_equal(err.code, LTD_E_NOT_FOUND);
+}
+
+/* Opening a pipe waits for a writer, and a link to a lost file is easily taken for no file. */
+static void pipes_and_lost_links_are_refused_and_not_waited_for(void **state)
+{
+    static const char *const names[] = {"config.json", "model.safetensors",
+                                        "model-00002-of-00002.safetensors"};
+    (void)state;
+    alarm(60);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        copy_model(i == 2 ? BF16 : SMALL);
+        unlink(in_dir(names[i]));
+        assert_int_equal(mkfifo(in_dir(names[i]), 0600), 0);
+        refused("a pipe", LTD_E_INVALID, names[i], "a pipe, expected a regular file");
+        unlink(in_dir(names[i]));
+        assert_int_equal(symlink("gone", in_dir(names[i])), 0);
+        refused("a link to nothing", LTD_E_NOT_FOUND, names[i], "expected a readable regular file");
+        unlink(in_dir(names[i]));
+        assert_int_equal(symlink(names[i], in_dir(names[i])), 0);
+        refused("a link to itself", LTD_E_NOT_FOUND, names[i], "symbolic links");
+    }
+    alarm(0);
 }
 
 /* ---- loading ---- */
@@ -711,6 +743,7 @@ int main(void)
         cmocka_unit_test(a_tensor_in_two_files_is_refused),
         cmocka_unit_test(an_index_that_is_none_is_refused),
         cmocka_unit_test(a_directory_needs_exactly_one_way_to_its_tensors),
+        cmocka_unit_test(pipes_and_lost_links_are_refused_and_not_waited_for),
         cmocka_unit_test(a_weight_that_is_not_finite_is_refused_at_load),
         cmocka_unit_test(impossible_options_are_refused),
         cmocka_unit_test(a_batch_that_does_not_fit_is_refused),

@@ -288,6 +288,24 @@ static void an_absent_generation_file_gives_greedy_defaults(void **state)
     assert_int_equal(g.max_new_tokens, 0);
 }
 
+/* It holds the end tokens: a model whose file is lost would write on past its answer. */
+static void a_generation_file_that_is_lost_is_not_an_absent_one(void **state)
+{
+    struct model_generation g;
+    struct ltd_err err = {0};
+    char path[] = "/tmp/latentd-generation-XXXXXX";
+    (void)state;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    unlink(path);
+    assert_int_equal(symlink("/nonexistent/blob", path), 0);
+    assert_int_equal(model_generation_load(path, 97, &g, &err), -1);
+    unlink(path);
+    assert_int_equal(err.code, LTD_E_NOT_FOUND);
+    assert_non_null(strstr(err.msg, path));
+}
+
 static void a_generation_file_is_read(void **state)
 {
     struct model_generation g;
@@ -364,6 +382,7 @@ int main(void)
         cmocka_unit_test(text_that_is_no_configuration_is_refused),
         cmocka_unit_test(an_absent_file_is_named),
         cmocka_unit_test(an_absent_generation_file_gives_greedy_defaults),
+        cmocka_unit_test(a_generation_file_that_is_lost_is_not_an_absent_one),
         cmocka_unit_test(a_generation_file_is_read),
         cmocka_unit_test(a_broken_generation_file_is_refused_by_key),
     };

@@ -488,6 +488,13 @@ static void only_an_absent_file_is_called_not_found(void **state)
     assert_int_not_equal(err.code, LTD_E_NOT_FOUND);
     expect_in(&err, path);
     rmdir(path);
+
+    assert_int_equal(symlink("lost", path), 0); /* the model has one, and it is gone */
+    err = (struct ltd_err){0};
+    assert_null(model_tokenizer_open(dir, 10, &err));
+    assert_int_equal(err.code, LTD_E_UNAVAILABLE);
+    expect_in(&err, path);
+    unlink(path);
     rmdir(dir);
 
     err = (struct ltd_err){0};

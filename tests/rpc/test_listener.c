@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/rpc/test_listener.c - addresses, and what may and may not be bound. */
+#include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "fixture.h"
 #include "rpc/address.h"
 #include "rpc/client.h"
@@ -219,6 +224,90 @@ static void a_path_that_is_not_a_socket_is_left_alone(void **state)
     remove_dir(dir);
 }
 
+static void stop_loop(uv_timer_t *timer)
+{
+    uv_stop(timer->loop);
+}
+
+static void count_turn(uv_prepare_t *prepare)
+{
+    ++*(int *)prepare->data;
+}
+
+/* Run the loop for `ms`; returns its turns. */
+static int run_for(struct bench *b, uint64_t ms)
+{
+    int n_turns = 0;
+    uv_timer_t timer;
+    uv_prepare_t prepare;
+    uv_timer_init(&b->loop, &timer);
+    uv_prepare_init(&b->loop, &prepare);
+    prepare.data = &n_turns;
+    uv_prepare_start(&prepare, count_turn);
+    uv_timer_start(&timer, stop_loop, ms, 0);
+    uv_run(&b->loop, UV_RUN_DEFAULT);
+    uv_close((uv_handle_t *)&timer, NULL);
+    uv_close((uv_handle_t *)&prepare, NULL);
+    uv_run(&b->loop, UV_RUN_NOWAIT);
+    return n_turns;
+}
+
+/* A dropped connection would be readable (end of file, or a reset). */
+static int count_dropped(const int *fds, int n)
+{
+    int n_dropped = 0;
+    char octet;
+    for (int i = 0; i < n; i++) {
+        ssize_t got = recv(fds[i], &octet, 1, MSG_DONTWAIT | MSG_PEEK);
+        n_dropped += got == 0 || (got < 0 && errno != EAGAIN);
+    }
+    return n_dropped;
+}
+
+static void without_descriptors_connections_wait_and_the_loop_does_not_spin(void **state)
+{
+    enum { N = 8, FREE = 3 };
+    struct bench b;
+    struct rlimit before, low;
+    struct rpc_server_stats stats;
+    struct rpc_address where;
+    int fds[N];
+    (void)state;
+    char address[64];
+    bench_open(&b);
+    free_address(address);
+    assert_int_equal(rpc_server_listen(b.server, address, NULL), 0);
+    run_for(&b, 1); /* libuv opens what it needs */
+    assert_int_equal(rpc_address_parse(address, &where, NULL), 0);
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(where.port))};
+    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    for (int i = 0; i < N; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(connect(fds[i], (struct sockaddr *)&sa, sizeof sa), 0);
+    }
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    low = before;
+    low.rlim_cur = (rlim_t)fds[N - 1] + 1 + FREE; /* descriptors are dense in a fresh process */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    int n_turns = run_for(&b, 250);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    rpc_server_stats(b.server, &stats);
+    print_message("%u of %d accepted, %d turns of the loop\n", stats.n_connections, N, n_turns);
+    assert_in_range(stats.n_connections, 1, N - 1);
+    assert_int_equal(count_dropped(fds, N), 0);
+    assert_in_range(n_turns, 1, 50);
+
+    uint64_t give_up = ltd_deadline_ns(10000);
+    while (stats.n_connections < N && ltd_now_ns() < give_up) {
+        run_for(&b, 20);
+        rpc_server_stats(b.server, &stats);
+    }
+    assert_int_equal(stats.n_connections, N);
+    for (int i = 0; i < N; i++)
+        close(fds[i]);
+    bench_close(&b);
+}
+
 static void a_bad_method_table_is_refused(void **state)
 {
     struct bench b;
@@ -247,6 +336,7 @@ int main(void)
         cmocka_unit_test(a_dead_socket_is_replaced_and_removed_at_the_end),
         cmocka_unit_test(a_live_socket_is_left_alone),
         cmocka_unit_test(a_path_that_is_not_a_socket_is_left_alone),
+        cmocka_unit_test(without_descriptors_connections_wait_and_the_loop_does_not_spin),
         cmocka_unit_test(a_bad_method_table_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
