@@ -243,7 +243,8 @@ class Daemon:
         try:
             return self.process.wait(patience(seconds))
         except subprocess.TimeoutExpired:
-            raise AssertionError("latentd did not end within %.0f s" % patience(seconds)) from None
+            raise AssertionError("latentd did not end within %.0f s; its log:\n%s"
+                                 % (patience(seconds), self.log())) from None
 
     def stop(self, seconds=60):
         """Orderly stop. Returns the exit status; the caller compares it (0 unless it says why)."""

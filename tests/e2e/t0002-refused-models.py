@@ -8,6 +8,8 @@ import shutil
 import struct
 import tempfile
 
+import grpc
+
 import harness
 from harness import DEMO, TINY, TINY_BF16
 
@@ -194,6 +196,7 @@ BROKEN = [
     ("weights twice", TINY, write_file(SHARDED, b'{"weight_map": {}}'), [SINGLE, SHARDED, "expected one"]),
     ("an empty weight file", TINY, write_file(SINGLE, b""), [SINGLE, "0 bytes"]),
     ("a weight file of seven bytes", TINY, write_file(SINGLE, b"1234567"), [SINGLE, "7 bytes"]),
+    ("the weights are a pipe", TINY, make_pipe(SINGLE), [SINGLE, "regular file"]),
     ("the header is cut", TINY, header_cut, [SINGLE, "header"]),
     ("the header claims more than the file", TINY, edit_tensors(lambda h, b: None, header_bytes=lambda n: 1 << 26),
      [SINGLE, "header", "67108864"]),
@@ -224,11 +227,12 @@ BROKEN = [
      [".safetensors", "missing"]),
     ("a tensor the map does not name", TINY_BF16, weight_map(lambda m: m.pop(ADAPTER)), [ADAPTER, SHARDED]),
     ("an index without a map", TINY_BF16, write_file(SHARDED, b'{"metadata": {}}'), [SHARDED, "weight_map"]),
+    ("tokenizer.json is a pipe", DEMO, make_pipe("tokenizer.json"), ["tokenizer.json", "regular file"]),
     ("tokenizer.json is cut", DEMO, cut_file("tokenizer.json", lambda n: n // 2), ["tokenizer.json", "line"]),
     ("a regex that does not compile", DEMO,
      edit_json("tokenizer.json", lambda v: v.update(pre_tokenizer={
          "type": "Split", "pattern": {"Regex": "(unclosed"}, "behavior": "Isolated", "invert": False})),
-     ["tokenizer.json", "(unclosed"]),
+     ["tokenizer.json", "pre_tokenizer", "pattern", "expected )"]),
     ("another kind of tokenizer", DEMO,
      edit_json("tokenizer.json", lambda v: v["model"].update(type="Unigram")), ["tokenizer.json", "Unigram", "BPE"]),
     ("an unknown pre-tokenizer", DEMO,
@@ -274,6 +278,20 @@ class RefusedModels(harness.Case):
                 for text in wanted:
                     self.assertIn(text, log, what)
                 self.assertNotIn("listening", log, what)
+
+    def test_without_a_tokenizer_ids_are_served_and_text_is_refused_with_the_reason(self):
+        directory = self.copy(DEMO)
+        os.remove(os.path.join(directory, "tokenizer.json"))
+        daemon = self.daemon(model=directory)
+        api = daemon.api()
+        self.assertFalse(api.cluster.GetModel(harness.latentd_pb2.GetModelRequest()).has_tokenizer)
+        self.assertEqual(len(harness.Answer.of_events(api.generate(
+            harness.make_spec([1, 2, 3], depth=2, max_tokens=2, ignore_eos=True))).ids), 2)
+        with self.assertRaises(grpc.RpcError) as refused:
+            list(api.generate(harness.make_spec("1+1=", depth=2)))
+        self.assertEqual(refused.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+        self.assertIn("tokenizer.json", refused.exception.details())
+        self.assert_stops_cleanly(daemon)
 
     def test_a_directory_that_does_not_exist_is_refused(self):
         daemon = self.daemon(model="/nonexistent/model", wait=False)

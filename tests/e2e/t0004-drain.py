@@ -13,8 +13,8 @@ DEEP = dict(max_steps=4096, kv_slots=4, threads=1)
 PROMPT = [59, 79, 62, 76, 19, 27]
 
 
-def long_spec(tokens=60):
-    return make_spec(PROMPT, depth=4096, max_tokens=tokens, seed=3, ignore_eos=True, logprobs=1)
+def long_spec(depth=2000, tokens=80):
+    return make_spec(PROMPT, depth=depth, max_tokens=tokens, seed=3, ignore_eos=True, logprobs=1)
 
 
 class Drain(harness.Case):
@@ -28,7 +28,7 @@ class Drain(harness.Case):
         self.fail("the stream ended before the first token: %s" % events)
 
     def test_a_running_job_finishes_within_the_grace_time_with_the_same_bytes(self):
-        spec = long_spec(8)
+        spec = long_spec(500, 20)
         daemon = self.daemon(model=harness.TINY, options=dict(DEEP, drain_seconds=600))
         expected = Answer.of_events(daemon.api().generate(spec))
         call = daemon.api().inference.Generate(latentd_pb2.GenerateRequest(spec=spec),

@@ -30,10 +30,14 @@ class PythonClient(harness.Case):
     def state(self, name):
         return self.api.get(name).state
 
-    def assert_is_log(self, events, first_seq=1):
-        seqs = [event.seq for event in events if event.WhichOneof("event") != "thinking"]
-        self.assertEqual(seqs, list(range(first_seq, first_seq + len(seqs))))
-        self.assertTrue(all(event.seq == 0 for event in events if event.WhichOneof("event") == "thinking"))
+    def assert_is_log(self, events, after_seq=0):
+        """No number is missing or there twice: a message stands for one entry of the log, or for as many as
+        it has tokens, and its number is the last one's. Thinking is not in the log."""
+        at = after_seq
+        for event in events:
+            kind = event.WhichOneof("event")
+            at += len(event.tokens.ids) if kind == "tokens" else kind != "thinking"
+            self.assertEqual(event.seq, 0 if kind == "thinking" else at, kind)
         self.assertEqual(events[-1].WhichOneof("event"), "finished")
 
     # -- Generate
@@ -109,11 +113,13 @@ class PythonClient(harness.Case):
         job = self.api.submit(spec)
         whole = [event for event in self.api.watch(job.name) if event.seq]
         self.assert_is_log(whole)
-        for after in range(len(whole)):
-            rest = [event for event in self.api.watch(job.name, after_seq=after) if event.seq]
-            for event in rest + whole:
-                event.ClearField("job")
-            self.assertEqual(rest, whole[after:], "after_seq %d" % after)
+        answer = Answer.of_events(whole)
+        for after in range(whole[-1].seq):
+            events = [event for event in self.api.watch(job.name, after_seq=after) if event.seq]
+            self.assert_is_log(events, after)
+            rest, written = Answer.of_events(events), max(0, after - 2)  # Queued and Started come first
+            self.assertEqual((rest.ids, rest.logprobs), (answer.ids[written:], answer.logprobs[written:]))
+            self.assertTrue(answer.text.endswith(rest.text), "after_seq %d: %r" % (after, rest.text))
         self.assertEqual(list(self.api.watch(job.name, after_seq=whole[-1].seq)), [])
         self.assert_status(grpc.StatusCode.OUT_OF_RANGE, list,
                            self.api.watch(job.name, after_seq=whole[-1].seq + 1))

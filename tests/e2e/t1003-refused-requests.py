@@ -12,6 +12,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 GENERATE = "/latentd.v1.Inference/Generate"
 SUBMIT = "/latentd.v1.Jobs/Submit"
 PROMPT = "1+2="
+NOBODY = b"\x0a\x1fjobs/00000000000000000000000000"  # a request for a job that never was
 NAN, INFINITE = float("nan"), float("inf")
 
 
@@ -80,9 +81,10 @@ BAD_BYTES = [
      grpc.StatusCode.RESOURCE_EXHAUSTED),
     ("a message above the limit of a control call", "/latentd.v1.Jobs/Get", bytes(100000),
      grpc.StatusCode.RESOURCE_EXHAUSTED),
-    ("a job that does not exist", "/latentd.v1.Jobs/Get", b"\x0a\x09jobs/none", grpc.StatusCode.NOT_FOUND),
-    ("cancelling a job that does not exist", "/latentd.v1.Jobs/Cancel", b"\x0a\x09jobs/none",
-     grpc.StatusCode.NOT_FOUND),
+    ("a job that does not exist", "/latentd.v1.Jobs/Get", NOBODY, grpc.StatusCode.NOT_FOUND),
+    ("cancelling a job that does not exist", "/latentd.v1.Jobs/Cancel", NOBODY, grpc.StatusCode.NOT_FOUND),
+    ("deleting a job that does not exist", "/latentd.v1.Jobs/Delete", NOBODY, grpc.StatusCode.NOT_FOUND),
+    ("a name that no job can have", "/latentd.v1.Jobs/Get", b"\x0a\x09jobs/none", INVALID),
     ("a name that is no job's", "/latentd.v1.Jobs/Get", b"\x0a\x05x/y/z", INVALID),
     ("no name", "/latentd.v1.Jobs/Delete", b"", INVALID),
     ("a page token that was never given", "/latentd.v1.Jobs/List", b"\x12\x07garbage", INVALID),

@@ -54,7 +54,8 @@ class Readme(harness.Case):
         ended = subprocess.run(["/usr/bin/python3", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, encoding="utf-8", cwd=directory, timeout=patience(120))
         self.assertEqual(ended.returncode, 0, ended.stderr)
-        self.assertIn("ola", ended.stdout)
+        self.assertIn("eve after [32] steps", ended.stdout)
+        self.assertTrue(ended.stdout.endswith("eve\n"), ended.stdout)
         self.assert_stops_cleanly(daemon)
 
 

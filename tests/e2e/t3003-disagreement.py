@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ranks that do not agree on model or options refuse to start, and say which rank and what."""
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -52,14 +51,14 @@ class Disagreement(harness.Case):
     def test_another_model_on_one_rank_is_refused_and_the_rank_named(self):
         other = self.copy_of_demo(self.flip_weight)
         status, log = self.run_pair(["--model", DEMO], ["--model", other])
-        self.assertEqual(status, 2, log)
-        self.assertTrue(re.search(r"rank 1\b.*\bmodel\b|\bmodel\b.*rank 1\b", log), log)
+        self.assertEqual(status, 4, log)
+        self.assertRegex(log, r"rank 1\b.*\bmodel\b")
         self.assertNotIn("listening", log)
 
     def test_another_tier_on_one_rank_is_refused_and_the_rank_named(self):
         status, log = self.run_pair(["--model", DEMO, "--set", "tier=ref"], ["--model", DEMO, "--set", "tier=openblas"])
-        self.assertEqual(status, 2, log)
-        self.assertTrue(re.search(r"rank 1\b.*\btier\b|\btier\b.*rank 1\b", log), log)
+        self.assertEqual(status, 4, log)
+        self.assertRegex(log, r"rank 1\b.*\btiers?\b")
 
     def test_the_same_model_under_two_paths_is_one_model(self):
         copy = self.copy_of_demo(lambda path: None)

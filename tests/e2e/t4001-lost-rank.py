@@ -9,7 +9,7 @@ import grpc
 import harness
 from harness import latentd_pb2, make_spec, patience, wait_until
 
-LONG = make_spec([59, 79, 62, 76], depth=4096, max_tokens=60, seed=3, ignore_eos=True)
+LONG = make_spec([59, 79, 62, 76], depth=1000, max_tokens=90, seed=3, ignore_eos=True)
 
 
 def rank_of(pid):
@@ -20,7 +20,9 @@ def rank_of(pid):
 
 class LostRank(harness.Case):
     def start(self):
-        daemon = self.daemon(model=harness.TINY, ranks=3, options=dict(max_steps=4096, kv_slots=4))
+        # Not a port that the system picks: it must still be free for the group that comes after.
+        daemon = self.daemon(model=harness.TINY, ranks=3, options=dict(max_steps=4096, kv_slots=4),
+                             listen=["127.0.0.1:%d" % harness.free_port()])
         return daemon, {rank_of(pid): pid for pid in daemon.rank_pids()}
 
     def kill_during_a_job(self, rank):
