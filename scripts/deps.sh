@@ -11,6 +11,7 @@ set -eu
 # package        why
 wanted='
 gcc              C11 compiler with OpenMP and the sanitizers
+g++              checks that the public header can be used from C++
 libc6-dev        the C library to build against
 cmake            the build, 3.25 or later
 ninja-build      what the presets build with
