@@ -29,6 +29,9 @@ static const struct setting {
 } settings[] = {
     /* Without a launcher the default is to start one beside us: 450 ms instead of 65-100. */
     {"OMPI_MCA_ess_singleton_isolated", "1", true},
+    /* All isolated processes of a user would share one session directory, and two that start or end
+     * in the same moment fail on it. One rank needs none. */
+    {"OMPI_MCA_orte_create_session_dirs", "0", true},
     /* Names the transport (TCP and shared memory) instead of probing for others: 200 ms less. */
     {"OMPI_MCA_pml", "ob1", false},
     /* One more runnable thread than cores makes a 4 us gather take 20-48 ms if nobody yields. Open

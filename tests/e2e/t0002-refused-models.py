@@ -153,6 +153,7 @@ def add_id_twice(value):
     value["added_tokens"].append(dict(value["added_tokens"][0], content="<|again|>"))
 
 
+TOGETHER = 6  # daemons that are being refused at the same time; most of it is waiting
 SINGLE, SHARDED = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "transformer.adapter.weight"
 
@@ -267,17 +268,24 @@ class RefusedModels(harness.Case):
 
     def test_each_broken_directory_is_refused_with_a_message_that_names_what_is_wrong(self):
         self.assertGreaterEqual(len(BROKEN), 25)
-        for what, good, apply, wanted in BROKEN:
-            with self.subTest(what):
+        for begin in range(0, len(BROKEN), TOGETHER):
+            batch = BROKEN[begin:begin + TOGETHER]
+            started = []
+            for _, good, apply, _ in batch:
                 directory = self.copy(good)
                 apply(directory)
-                daemon = self.daemon(model=directory, wait=False)
-                status, log = daemon.wait(), daemon.log()
-                daemon.kill()
-                self.assertEqual(status, 2, "%s: exit status; the log:\n%s" % (what, log))
-                for text in wanted:
-                    self.assertIn(text, log, what)
-                self.assertNotIn("listening", log, what)
+                started.append(self.daemon(model=directory, wait=False))
+            for (what, _, _, wanted), daemon in zip(batch, started):
+                with self.subTest(what):
+                    self.check_refusal(what, daemon, wanted)
+
+    def check_refusal(self, what, daemon, wanted):
+        status, log = daemon.wait(), daemon.log()
+        daemon.kill()
+        self.assertEqual(status, 2, "%s: exit status; the log:\n%s" % (what, log))
+        for text in wanted:
+            self.assertIn(text, log, what)
+        self.assertNotIn("listening", log, what)
 
     def test_without_a_tokenizer_ids_are_served_and_text_is_refused_with_the_reason(self):
         directory = self.copy(DEMO)

@@ -375,8 +375,11 @@ static void ids_equal_for_any_text_that_stood_in_the_list_before(void **state)
     model_tokenizer_close(tok);
 }
 
-int main(void)
+/* An argument is a pattern of test names, for the run under the thread sanitizer. */
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_and_text_equal_those_of_the_public_library),
         cmocka_unit_test(the_template_puts_the_same_ids_around_a_text),
