@@ -3,13 +3,16 @@
  * bench/matmul.c - which OpenBLAS call should the portable tier be made of?
  *
  * Four ways to y[n_pos][rows] = x * W^T with f32 weights, our own threads over output rows:
- *   sdot   one cblas_sdot per element, a block of rows per pass over the positions
- * (kernels/openblas) sgemv  one cblas_sgemv per position over a thread's rows panel  cblas_sgemm of
- * one fixed shape, 8 positions x 64 rows, both padded with zeros sgemm  one cblas_sgemm over a
- * thread's rows: the speed without the promise Only sdot (by construction) and panel (if the
- * library keeps one path per shape) can promise that an element's bits do not depend on its
- * neighbours; the program also counts, for each way, the elements whose bits change between n_pos =
- * 1 and n_pos = 64.
+ *
+ *     sdot    one cblas_sdot per element, a block of rows per pass over the positions
+ *             (kernels/openblas)
+ *     sgemv   one cblas_sgemv per position over a thread's rows
+ *     panel   cblas_sgemm of one fixed shape, 8 positions x 64 rows, both padded with zeros
+ *     sgemm   one cblas_sgemm over a thread's rows: the speed without the promise
+ *
+ * Only sdot (by construction) and panel (if the library keeps one path per shape) can promise that
+ * an element's bits do not depend on its neighbours; the program also counts, for each way, the
+ * elements whose bits change between n_pos = 1 and n_pos = 64.
  *
  * Weights are larger than the caches together: four matrices in turn. Rounds are paired: each
  * round runs all ways once, in rotating order; medians over rounds are compared. Every round also
@@ -215,7 +218,8 @@ static void print_machine(void)
     time_t now = time(NULL);
     FILE *f = fopen("/proc/cpuinfo", "r");
     strftime(date, sizeof date, "%Y-%m-%d", gmtime(&now));
-    printf("# date: %s\n", date);
+    printf("# date: %s\n# commit: %s\n# command: bench_matmul %d %d %d %d\n", date, BENCH_COMMIT,
+           n_rounds, rows, cols, n_threads);
     while (f && fgets(line, sizeof line, f))
         if (strncmp(line, "model name", 10) == 0) {
             printf("# machine:%s", strchr(line, ':') + 1);
