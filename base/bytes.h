@@ -23,7 +23,7 @@ struct ltd_bytes {
 };
 
 void ltd_bytes_init(struct ltd_bytes *b);
-void ltd_bytes_fini(struct ltd_bytes *b); /* frees; the struct may be used again after init */
+void ltd_bytes_fini(struct ltd_bytes *b);  /* frees; the struct may be used again after init */
 void ltd_bytes_clear(struct ltd_bytes *b); /* len = 0, keeps the memory and clears `failed` */
 
 /* Make room for `extra` more bytes, 0 included. Returns a pointer to them (len unchanged); NULL only

@@ -138,6 +138,7 @@ enum ltd_radius ltd_code_radius(enum ltd_code code)
 
 void ltd_assert_failed(const char *file, int line, const char *cond, long long a, long long b)
 {
-    fprintf(stderr, "latentd: broken invariant at %s:%d: %s (%lld, %lld)\n", file, line, cond, a, b);
+    fprintf(stderr, "latentd: broken invariant at %s:%d: %s (%lld, %lld)\n", file, line, cond, a,
+            b);
     abort();
 }

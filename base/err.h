@@ -29,9 +29,9 @@ enum ltd_code {
     LTD_E_UNIMPLEMENTED, /* a feature that this build or model lacks */
     LTD_E_UNAVAILABLE,   /* starting, draining, restarting: try again later */
     LTD_E_CORRUPT,       /* stored bytes contradict themselves */
-    LTD_E_INTERNAL,      /* a bug of ours, or the operating system refused something it should not */
-    LTD_E_PEER,          /* the other end of a connection broke the protocol or went away */
-    LTD_E_RANK,          /* a rank was lost, or ranks disagree */
+    LTD_E_INTERNAL, /* a bug of ours, or the operating system refused something it should not */
+    LTD_E_PEER,     /* the other end of a connection broke the protocol or went away */
+    LTD_E_RANK,     /* a rank was lost, or ranks disagree */
     LTD_N_CODES
 };
 

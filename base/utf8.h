@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LTD_UTF8_BAD        0 /* the first bytes can never become a code point */
+#define LTD_UTF8_BAD        0    /* the first bytes can never become a code point */
 #define LTD_UTF8_INCOMPLETE (-1) /* a well-formed beginning; more bytes are needed */
 
 /*

@@ -19,8 +19,8 @@
 #define RECORD_MAGIC 0x5254444Cu /* "LDTR" as bytes: latentd tick record */
 #define HEADER_BYTES 36
 #define LENGTH_BYTES 4
-#define MESSAGE_MAX  (1u << 31) /* lengths are u32; a larger tick would not fit a broadcast either \
-                                 */
+/* Lengths are u32; a larger tick would not fit a broadcast either. */
+#define MESSAGE_MAX (1u << 31)
 
 struct clus_record {
     FILE *file;

@@ -26,14 +26,14 @@ struct batch_part {
 };
 
 struct batch {
-    int32_t max_entries, n_embd; /* configuration */
-    struct clus_entry *entries;  /* [max_entries] */
-    struct clus_start *starts;   /* [max_entries] */
+    int32_t max_entries, n_embd;     /* configuration */
+    struct clus_entry *entries;      /* [max_entries] */
+    struct clus_start *starts;       /* [max_entries] */
     struct model_border_in *prelude; /* [max_entries]; prelude[i] belongs to starts[i] */
-    float *injected;             /* [max_entries][n_embd]: e of starts[i] */
-    struct batch_part *parts;    /* [max_entries] */
-    struct clus_page *pages;     /* [max_pages] assignments of this tick */
-    int32_t *closed;             /* [max_seqs] sequences given up that ranks still hold */
+    float *injected;                 /* [max_entries][n_embd]: e of starts[i] */
+    struct batch_part *parts;        /* [max_entries] */
+    struct clus_page *pages;         /* [max_pages] assignments of this tick */
+    int32_t *closed;                 /* [max_seqs] sequences given up that ranks still hold */
     int32_t n_entries, n_starts, n_parts, n_pages, n_closed, max_pages;
 };
 

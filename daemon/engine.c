@@ -233,9 +233,8 @@ static void obey(struct engine *engine, struct command *take_command)
 static void take_commands(struct engine *engine)
 {
     bool is_idle = engine->n_running == 0 && !engine->waiting;
-    struct ltd_mail *mail =
-        is_idle ? ltd_mailbox_wait(&engine->commands, LTD_NEVER)
-                : ltd_mailbox_try_take(&engine->commands);
+    struct ltd_mail *mail = is_idle ? ltd_mailbox_wait(&engine->commands, LTD_NEVER)
+                                    : ltd_mailbox_try_take(&engine->commands);
     for (; mail; mail = ltd_mailbox_try_take(&engine->commands))
         obey(engine, (struct command *)mail);
 }

@@ -37,11 +37,11 @@ struct engine_stats {
     uint64_t tick_positions;
     uint64_t tokens;
     uint64_t token_steps;
-    uint32_t jobs_waiting;      /* now: submitted, not admitted */
-    uint32_t jobs_running;      /* now */
-    uint32_t positions_running; /* now: positions that own a latent */
+    uint32_t jobs_waiting;            /* now: submitted, not admitted */
+    uint32_t jobs_running;            /* now */
+    uint32_t positions_running;       /* now: positions that own a latent */
     uint32_t pages_total, pages_used; /* now */
-    double tick_ms_mean;        /* over the last 256 ticks */
+    double tick_ms_mean;              /* over the last 256 ticks */
 };
 
 /*

@@ -59,7 +59,7 @@ struct engine_event {
     uint64_t job;
     int64_t time_us;           /* wall clock, for the record */
     struct engine_token token; /* TOKEN */
-    char *text;                /* TOKEN: text that became certain; FINISHED: what was held back. Owned */
+    char *text; /* TOKEN: text that became certain; FINISHED: what was held back. Owned */
     size_t text_len;
     int32_t token_index, step, max_steps; /* THINKING */
     double criterion_value;               /* THINKING */

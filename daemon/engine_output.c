@@ -316,8 +316,8 @@ void engine_output_finished(struct engine_output *out, struct run *run, enum eng
     if (finish == ENGINE_FINISH_ERROR)
         event->error = *error;
     ltd_bytes_clear(&out->text);
-    if (finish != ENGINE_FINISH_STOP && (textout_flush(&run->text, &out->text, &why) != 0 ||
-                                         give_text(out, event, &why) != 0)) {
+    if (finish != ENGINE_FINISH_STOP &&
+        (textout_flush(&run->text, &out->text, &why) != 0 || give_text(out, event, &why) != 0)) {
         event->finish = ENGINE_FINISH_ERROR;
         event->error = why;
     }

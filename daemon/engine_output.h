@@ -30,12 +30,12 @@ struct engine_output {
     const struct engine_config *config; /* borrowed */
     struct ltd_mailbox *events;         /* borrowed: where events are posted */
     struct model_sampler *sampler;
-    int32_t max_rows;                /* rows of logits computed at once */
-    float *hidden;                   /* [max_rows][n_embd] inputs of the head */
-    float *logits;                   /* [max_rows][vocab_size] */
-    struct model_border_out *coda;   /* [coda_room] */
+    int32_t max_rows;              /* rows of logits computed at once */
+    float *hidden;                 /* [max_rows][n_embd] inputs of the head */
+    float *logits;                 /* [max_rows][vocab_size] */
+    struct model_border_out *coda; /* [coda_room] */
     size_t coda_room;
-    struct ltd_bytes text;           /* scratch */
+    struct ltd_bytes text;            /* scratch */
     uint64_t n_tokens, n_token_steps; /* totals for the statistics */
 };
 

@@ -42,9 +42,9 @@ struct run {
     int32_t seq;
     int32_t *pages; /* owned [n_pages] */
     int32_t n_pages;
-    bool is_placed;  /* seq, pages and rows are held */
+    bool is_placed;   /* seq, pages and rows are held */
     bool pages_known; /* to the ranks */
-    int32_t *rows;   /* owned [n_prompt]; the first n_rows are held; rows[i]: call_begin + i */
+    int32_t *rows;    /* owned [n_prompt]; the first n_rows are held; rows[i]: call_begin + i */
     int32_t n_rows;
 
     /* The call at hand. */
@@ -52,15 +52,15 @@ struct run {
     int32_t step_idx;             /* step that the call is taking */
     int32_t next;                 /* first position of the call that has not taken it */
     float *latents;               /* owned [n_rows at least][n_embd]: what came back last */
-    double *diffs;                /* owned [n_prompt]: how far each moved in the step; adaptive only */
-    double value;                 /* of the exit rule at its last check */
+    double *diffs; /* owned [n_prompt]: how far each moved in the step; adaptive only */
+    double value;  /* of the exit rule at its last check */
 
     /* What was written. */
     int32_t *tokens; /* owned [n_positions + 1]: prompt, then output */
     int32_t n_tokens;
     struct textout text;
     uint64_t total_steps;
-    uint64_t stop_at_ns; /* max_run_ms counted from admission, or LTD_NEVER */
+    uint64_t stop_at_ns;     /* max_run_ms counted from admission, or LTD_NEVER */
     uint64_t quiet_since_ns; /* last event that a watcher could see */
 
     /* Set aside so that a job can always end, also when memory is out. */

@@ -5,6 +5,7 @@
  * Written by tools/tokenizer_vectors/make_nfc_table.py from the Unicode Character
  * Database, version 14.0.0. Not to be edited.
  */
+/* clang-format off */
 #include "model/nfc_table.h"
 
 const struct model_nfc_decomposition model_nfc_decompositions[] = {

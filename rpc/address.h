@@ -19,8 +19,8 @@
 
 struct rpc_address {
     bool is_unix;
-    char host[256]; /* without brackets; empty for a Unix socket */
-    char port[6];   /* decimal, 0..65535, no leading zeros needed */
+    char host[256];          /* without brackets; empty for a Unix socket */
+    char port[6];            /* decimal, 0..65535, no leading zeros needed */
     struct sockaddr_un path; /* complete and ready to use when is_unix */
 };
 

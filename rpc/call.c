@@ -144,8 +144,7 @@ static void set_message(struct rpc_call *call, const char *message)
     /* Without memory the status goes out alone: it is the part that programs read. */
     call->message = malloc(RPC_PERCENT_BYTES(len));
     if (call->message)
-        call->message_len =
-            rpc_meta_percent_encode((const uint8_t *)message, len, call->message);
+        call->message_len = rpc_meta_percent_encode((const uint8_t *)message, len, call->message);
 }
 
 void rpc_stream_answer(struct rpc_call *call, enum rpc_status status, const char *message)

@@ -61,8 +61,8 @@ enum latentd_status {
 
 /* How something ended: a status, and one line for people (decoded, valid UTF-8, may be empty). */
 typedef struct latentd_error {
-    int status;        /* enum latentd_status; LATENTD_OK when untouched */
-    int from_server;   /* 1: the server sent this status; 0: this library found out by itself */
+    int status;      /* enum latentd_status; LATENTD_OK when untouched */
+    int from_server; /* 1: the server sent this status; 0: this library found out by itself */
     char message[480];
 } latentd_error;
 
@@ -72,8 +72,8 @@ typedef struct latentd_bytes {
 } latentd_bytes;
 
 typedef struct latentd_request {
-    const char *path;          /* "/latentd.v1.Jobs/GetJob" */
-    const void *data;          /* one encoded message; copied, may be NULL when len is 0 */
+    const char *path; /* "/latentd.v1.Jobs/GetJob" */
+    const void *data; /* one encoded message; copied, may be NULL when len is 0 */
     size_t len;
     uint32_t timeout_ms;       /* of the whole call, sent to the server as well; 0: no limit */
     size_t max_response_bytes; /* of one message; 0: 64 MiB. Larger: RESOURCE_EXHAUSTED */

@@ -221,8 +221,7 @@ static const char *session_error(const struct client_conn *conn)
 {
     if (conn->state == CLIENT_CONN_RETIRED)
         return "closed by the server";
-    return conn->greeted ? "the server broke HTTP/2"
-                         : "the answer is not HTTP/2: is it a latentd?";
+    return conn->greeted ? "the server broke HTTP/2" : "the answer is not HTTP/2: is it a latentd?";
 }
 
 static void on_data(void *arg, const uint8_t *data, size_t len)

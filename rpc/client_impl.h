@@ -47,15 +47,15 @@ struct client_conn {
     enum client_conn_state state;
 
     uv_getaddrinfo_t resolver;
-    bool resolving;               /* libuv still holds `resolver` */
-    struct addrinfo *found;       /* owned; what the name resolved to */
-    struct addrinfo *found_next;  /* to be tried next */
+    bool resolving;                 /* libuv still holds `resolver` */
+    struct addrinfo *found;         /* owned; what the name resolved to */
+    struct addrinfo *found_next;    /* to be tried next */
     struct client_attempt *attempt; /* the connect that is under way */
     struct rpc_timer connect_timer;
 
     struct rpc_transport transport; /* from READY on */
     bool has_transport;
-    bool greeted;                 /* the server's SETTINGS have come: it speaks HTTP/2 */
+    bool greeted; /* the server's SETTINGS have come: it speaks HTTP/2 */
     nghttp2_session *h2;
     latentd_call *calls; /* oldest first */
     latentd_call *calls_tail;
@@ -63,11 +63,11 @@ struct client_conn {
 
 struct latentd_call {
     latentd_client *client;
-    struct client_conn *conn;   /* NULL once ended */
-    latentd_call *prev, *next;  /* conn->calls; after the end, client->results through next */
+    struct client_conn *conn;  /* NULL once ended */
+    latentd_call *prev, *next; /* conn->calls; after the end, client->results through next */
 
-    char *path;                 /* owned */
-    struct ltd_bytes request;   /* framed */
+    char *path;               /* owned */
+    struct ltd_bytes request; /* framed */
     size_t request_sent;
     latentd_call_events events;
     void *arg;
@@ -75,14 +75,14 @@ struct latentd_call {
     uint32_t timeout_ms;
     struct rpc_timer timer;
 
-    int32_t stream_id;          /* 0: not submitted */
-    int http_status;            /* 0: no response headers yet */
-    bool is_grpc;               /* content-type of the response */
-    int grpc_status;            /* -1: not seen */
+    int32_t stream_id; /* 0: not submitted */
+    int http_status;   /* 0: no response headers yet */
+    bool is_grpc;      /* content-type of the response */
+    int grpc_status;   /* -1: not seen */
     struct rpc_frame_reader reader;
-    char message[480];          /* grpc-message, decoded */
+    char message[480]; /* grpc-message, decoded */
     bool ended;
-    latentd_error result;       /* final once `ended` */
+    latentd_error result; /* final once `ended` */
 };
 
 struct latentd_client {
@@ -98,10 +98,10 @@ struct latentd_client {
     struct client_conn *current; /* takes new calls; NULL: connect at the next one */
     latentd_call *results;       /* ended, on_done not called; oldest first */
     latentd_call **results_last;
-    size_t n_calls;              /* started, on_done not called */
-    bool running;                /* inside the loop: callbacks may be on the stack */
+    size_t n_calls; /* started, on_done not called */
+    bool running;   /* inside the loop: callbacks may be on the stack */
     bool closing;
-    latentd_error last_loss;     /* why the last connection attempt failed, for open */
+    latentd_error last_loss; /* why the last connection attempt failed, for open */
 };
 
 /* ---- client_conn.c ---- */

@@ -40,9 +40,9 @@ static void dispatch(struct rpc_conn *conn);
 /* ---- state and closing ---- */
 
 static const struct {
-    const char *text;     /* for the log, and for the peer as GOAWAY's debug data */
+    const char *text; /* for the log, and for the peer as GOAWAY's debug data */
     uint32_t h2_error;
-    bool quiet;           /* ordinary life, port scanners included: logged at debug level */
+    bool quiet; /* ordinary life, port scanners included: logged at debug level */
 } reasons[] = {
     [RPC_CLOSE_PEER] = {"closed by the peer", NGHTTP2_NO_ERROR, true},
     [RPC_CLOSE_COMPLETE] = {"session complete", NGHTTP2_NO_ERROR, true},

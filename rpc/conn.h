@@ -57,9 +57,9 @@ struct rpc_shared {
     uint8_t *read_buffer; /* [RPC_READ_BYTES] */
     struct rpc_timers timers;
     struct rpc_server_stats stats;
-    bool draining;    /* new calls are refused */
-    bool starved;     /* a call was told "full" because of max_total_bytes */
-    int n_in_callback; /* > 0 while a handler or call callback runs: no destroy then */
+    bool draining;                /* new calls are refused */
+    bool starved;                 /* a call was told "full" because of max_total_bytes */
+    int n_in_callback;            /* > 0 while a handler or call callback runs: no destroy then */
     struct rpc_conn *flush_first; /* connections that want a flush, newest first */
     void (*on_flush_wanted)(struct rpc_shared *shared); /* the list was empty until now */
     void (*on_conn_closed)(struct rpc_shared *shared, struct rpc_conn *conn); /* unlink it */
@@ -68,10 +68,10 @@ struct rpc_shared {
 enum rpc_conn_state {
     RPC_CONN_HANDSHAKE, /* preface and SETTINGS have not come */
     RPC_CONN_OPEN,
-    RPC_CONN_DRAINING,  /* GOAWAY announced; running calls finish, new ones are refused */
-    RPC_CONN_FLUSH,     /* the session is over; its last bytes are on their way */
-    RPC_CONN_LINGER,    /* write side shut down; input is discarded until the peer closes */
-    RPC_CONN_CLOSED,    /* handles are closing; memory goes in the close callback */
+    RPC_CONN_DRAINING, /* GOAWAY announced; running calls finish, new ones are refused */
+    RPC_CONN_FLUSH,    /* the session is over; its last bytes are on their way */
+    RPC_CONN_LINGER,   /* write side shut down; input is discarded until the peer closes */
+    RPC_CONN_CLOSED,   /* handles are closing; memory goes in the close callback */
 };
 
 enum rpc_close {
@@ -101,24 +101,24 @@ struct rpc_conn {
 
     /* state */
     enum rpc_conn_state state;
-    uint64_t entered_ns;  /* when `state` was entered */
-    uint64_t heard_ns;    /* last bytes from the peer */
-    uint64_t moved_ns;    /* last time the kernel took bytes, or had nothing pending */
-    uint64_t idle_ns;     /* since when there is no call */
-    uint64_t pinged_ns;   /* keepalive PING that waits for an answer; 0: none */
-    bool goaway_final;    /* DRAINING: the GOAWAY with the real last stream id is submitted */
+    uint64_t entered_ns;       /* when `state` was entered */
+    uint64_t heard_ns;         /* last bytes from the peer */
+    uint64_t moved_ns;         /* last time the kernel took bytes, or had nothing pending */
+    uint64_t idle_ns;          /* since when there is no call */
+    uint64_t pinged_ns;        /* keepalive PING that waits for an answer; 0: none */
+    bool goaway_final;         /* DRAINING: the GOAWAY with the real last stream id is submitted */
     int32_t highest_stream_id; /* of the client's streams */
-    const char *fatal;             /* set inside nghttp2's callbacks, acted on after it returned */
+    const char *fatal;         /* set inside nghttp2's callbacks, acted on after it returned */
     enum rpc_close fatal_reason;
 
     /* calls */
-    struct rpc_call *calls;        /* all, newest first */
+    struct rpc_call *calls; /* all, newest first */
     uint32_t n_calls;
     struct rpc_call *pending_first; /* became ready or ended; worked off by rpc_conn_dispatch */
     struct rpc_call **pending_last;
-    uint32_t n_wanting;            /* calls that wait for on_writable */
-    size_t input_bytes;            /* of unfinished requests */
-    size_t output_bytes;           /* queued in calls */
+    uint32_t n_wanting;  /* calls that wait for on_writable */
+    size_t input_bytes;  /* of unfinished requests */
+    size_t output_bytes; /* queued in calls */
 
     bool flush_wanted;
     struct rpc_conn *flush_next;

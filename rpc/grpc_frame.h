@@ -35,11 +35,11 @@ enum rpc_frame {
 };
 
 struct rpc_frame_reader {
-    size_t max_bytes;                     /* of one message; set at init */
+    size_t max_bytes; /* of one message; set at init */
     uint8_t prefix[RPC_FRAME_PREFIX_BYTES];
-    uint8_t prefix_len;                   /* octets of `prefix` that have come */
-    uint32_t body_bytes;                  /* announced; valid once the prefix is whole */
-    struct ltd_bytes body;                /* owned; what has come of the message */
+    uint8_t prefix_len;    /* octets of `prefix` that have come */
+    uint32_t body_bytes;   /* announced; valid once the prefix is whole */
+    struct ltd_bytes body; /* owned; what has come of the message */
 };
 
 void rpc_frame_reader_init(struct rpc_frame_reader *reader, size_t max_bytes);

@@ -47,8 +47,7 @@ static bool judge(struct rpc_scan *scan, uint64_t now_ns)
             rpc_scan_credit(scan, RPC_SCAN_DATA_CREDIT);
             return true;
         }
-        return (scan->head[4] & end_stream) ||
-               rpc_scan_charge(scan, RPC_SCAN_FRAME_POINTS, now_ns);
+        return (scan->head[4] & end_stream) || rpc_scan_charge(scan, RPC_SCAN_FRAME_POINTS, now_ns);
     case NGHTTP2_RST_STREAM:
         return rpc_scan_charge(scan, RPC_SCAN_RESET_POINTS, now_ns);
     default: /* any octet can stand here, so this is not a switch over an enum */

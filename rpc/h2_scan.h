@@ -34,9 +34,9 @@
 
 struct rpc_scan {
     uint8_t head[9];
-    uint8_t head_len;  /* octets of `head` that have come */
-    uint32_t skip;     /* octets until the next head: preface or payload */
-    uint32_t points;   /* in the bucket */
+    uint8_t head_len;   /* octets of `head` that have come */
+    uint32_t skip;      /* octets until the next head: preface or payload */
+    uint32_t points;    /* in the bucket */
     uint64_t leaked_ns; /* up to when the bucket's leak has been counted */
 };
 

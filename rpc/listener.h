@@ -35,7 +35,7 @@ struct rpc_listener {
     int fd;      /* -1 when closed */
     int lock_fd; /* held while the path is ours; -1 for TCP */
     bool is_unix;
-    char address[RPC_ADDRESS_BYTES]; /* the real one, after bind */
+    char address[RPC_ADDRESS_BYTES];                        /* the real one, after bind */
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* to unlink at the end */
     void (*closed)(void *arg);
     struct rpc_listener *next; /* the server's list */

@@ -39,7 +39,7 @@ struct rpc_server {
     uint64_t grace_due_ns;
     rpc_server_done_fn done; /* NULL once called */
     void *done_arg;
-    int n_handles;   /* own handles that are not closed: check, idle, timer, listeners */
+    int n_handles; /* own handles that are not closed: check, idle, timer, listeners */
     bool destroyed;
 };
 
@@ -214,8 +214,10 @@ static int check_methods(const struct rpc_method *methods, size_t n_methods, str
     for (size_t i = 0; i < n_methods; i++) {
         const char *path = methods[i].path;
         if (!path || path[0] != '/' || !methods[i].handler)
-            return ltd_fail(err, LTD_E_INVALID, "method %zu ('%s'): needs a path from '/' and a "
-                            "handler", i, path ? path : "");
+            return ltd_fail(err, LTD_E_INVALID,
+                            "method %zu ('%s'): needs a path from '/' and a "
+                            "handler",
+                            i, path ? path : "");
         for (size_t k = 0; k < i; k++)
             if (strcmp(methods[k].path, path) == 0)
                 return ltd_fail(err, LTD_E_INVALID, "method %s is there twice", path);

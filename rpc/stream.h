@@ -53,33 +53,33 @@ struct rpc_call {
     bool is_post, is_grpc;           /* :method and content-type */
     bool is_coded;                   /* grpc-encoding names something other than identity */
     bool bad_timeout;
-    bool request_done;               /* END_STREAM came */
-    bool has_message;                /* `reader.body` holds the one whole message */
+    bool request_done; /* END_STREAM came */
+    bool has_message;  /* `reader.body` holds the one whole message */
     uint64_t opened_ns;
-    uint64_t deadline_ns;            /* LTD_NEVER: none */
+    uint64_t deadline_ns; /* LTD_NEVER: none */
     struct rpc_frame_reader reader;
-    size_t input_bytes;              /* counted in conn->input_bytes for this call */
+    size_t input_bytes; /* counted in conn->input_bytes for this call */
 
     /* state */
     enum rpc_phase phase;
-    bool stream_closed;              /* nghttp2 knows the stream no more */
-    bool pending;                    /* on conn->pending_first */
+    bool stream_closed; /* nghttp2 knows the stream no more */
+    bool pending;       /* on conn->pending_first */
     struct rpc_call *pending_next;
     const struct rpc_call_ops *ops;
     void *ops_arg;
-    struct rpc_timer timer;          /* the earliest of request_ms, deadline, stall */
+    struct rpc_timer timer; /* the earliest of request_ms, deadline, stall */
 
     /* response */
-    struct ltd_bytes queue;          /* framed messages; [queue_begin, queue.len) is to be sent */
+    struct ltd_bytes queue; /* framed messages; [queue_begin, queue.len) is to be sent */
     size_t queue_begin;
-    bool wants_room;                 /* on_writable is owed */
+    bool wants_room; /* on_writable is owed */
     bool headers_submitted;
-    bool deferred;                   /* the session waits for rpc_stream_resume */
-    bool finished;                   /* `status` is final: trailers follow the queue */
+    bool deferred; /* the session waits for rpc_stream_resume */
+    bool finished; /* `status` is final: trailers follow the queue */
     bool trailers_sent;
-    uint64_t moved_ns;               /* last time the session took bytes, or the queue was empty */
+    uint64_t moved_ns; /* last time the session took bytes, or the queue was empty */
     enum rpc_status status;
-    char *message;                   /* owned; percent-encoded, NULL when there is none */
+    char *message; /* owned; percent-encoded, NULL when there is none */
     size_t message_len;
 };
 

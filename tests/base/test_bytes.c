@@ -33,8 +33,8 @@ static void numbers_are_little_endian_on_the_wire(void **state)
 static void everything_put_is_read_back_bit_for_bit(void **state)
 {
     (void)state;
-    static const uint32_t patterns[] = {0, 0x80000000u, 0x7F800000u, 0x7FC00001u, 0x00000001u,
-                                        0x3F800001u};
+    static const uint32_t patterns[] = {0,           0x80000000u, 0x7F800000u,
+                                        0x7FC00001u, 0x00000001u, 0x3F800001u};
     float floats[6];
     memcpy(floats, patterns, sizeof patterns);
     struct ltd_bytes b;

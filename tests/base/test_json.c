@@ -28,8 +28,8 @@ static json_t *parse(const char *text)
 static void broken_text_is_refused_with_line_and_column(void **state)
 {
     (void)state;
-    static const char *const broken[] = {"",        "{",       "{\"a\":1,}", "[1 2]",
-                                         "{\"a\":1}x", "\"\xFF\"", "nul",       "{\"a\":1e999}"};
+    static const char *const broken[] = {"",           "{",        "{\"a\":1,}", "[1 2]",
+                                         "{\"a\":1}x", "\"\xFF\"", "nul",        "{\"a\":1e999}"};
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
         struct ltd_err err = {0};
         assert_null(ltd_json_parse(broken[i], strlen(broken[i]), "dir/f.json", &err));
@@ -69,7 +69,7 @@ static void an_integer_out_of_range_or_of_another_kind_names_key_found_and_expec
     static const struct {
         const char *key, *found;
     } bad[] = {
-        {"low", "integer 0"},      {"high", "integer 11"}, {"real", "number 5"},
+        {"low", "integer 0"},     {"high", "integer 11"}, {"real", "number 5"},
         {"text", "string \"5\""}, {"yes", "true"},        {"list", "array of 2"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

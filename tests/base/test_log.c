@@ -99,7 +99,8 @@ static void the_journal_gets_its_priority_prefix_and_the_rank(void **state)
     ltd_trace("e");
     char *text = capture_end(&c);
     unsetenv("JOURNAL_STREAM");
-    assert_string_equal(text, "<3>rank 3: a\n<4>rank 3: b\n<6>rank 3: c\n<7>rank 3: d\n<7>rank 3: e\n");
+    assert_string_equal(text,
+                        "<3>rank 3: a\n<4>rank 3: b\n<6>rank 3: c\n<7>rank 3: d\n<7>rank 3: e\n");
     free(text);
 }
 

@@ -107,8 +107,8 @@ static void every_string_of_two_and_three_bytes_is_judged_as_the_encoder_would(v
         uint8_t s[3] = {(uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i};
         int expected = heads3[i] == 0 ? LTD_UTF8_BAD : heads3[i] == 3 ? 3 : LTD_UTF8_INCOMPLETE;
         if (ltd_utf8_next(s, 3, NULL) != expected)
-            fail_msg("%02x %02x %02x: %d, expected %d", s[0], s[1], s[2],
-                     ltd_utf8_next(s, 3, NULL), expected);
+            fail_msg("%02x %02x %02x: %d, expected %d", s[0], s[1], s[2], ltd_utf8_next(s, 3, NULL),
+                     expected);
     }
 }
 

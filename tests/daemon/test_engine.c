@@ -74,8 +74,8 @@ struct rig {
     struct clus_executor *executor;
     struct clus_group *group;
     struct engine *engine;
-    bool is_stopped; /* the engine's thread is gone already */
-    int wake; /* eventfd that the engine's notify writes to */
+    bool is_stopped;        /* the engine's thread is gone already */
+    int wake;               /* eventfd that the engine's notify writes to */
     struct result *results; /* [MAX_JOBS] by job number */
     int32_t n_finished;
 };
@@ -115,9 +115,8 @@ static void open_model(struct rig *rig, const struct rig_options *o, struct clus
                                       .max_positions = config->max_positions,
                                       .n_pages = o->n_pages,
                                       .policy = policy};
-    struct model_border_options border = {.max_batch = o->max_batch,
-                                          .max_positions = config->max_positions,
-                                          .n_pages = o->n_pages};
+    struct model_border_options border = {
+        .max_batch = o->max_batch, .max_positions = config->max_positions, .n_pages = o->n_pages};
     must(rig->core = model_core_create(rig->ckpt, &rig->ctx, &core, &err));
     must(rig->border = model_border_create(rig->ckpt, &rig->ctx, &border, &err));
     *limits = (struct clus_limits){.n_embd = config->n_embd,

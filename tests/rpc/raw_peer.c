@@ -66,8 +66,14 @@ bool raw_send(struct raw *raw, const void *data, size_t len)
 bool raw_send_frame(struct raw *raw, uint8_t type, uint8_t flags, uint32_t stream,
                     const void *payload, size_t len)
 {
-    uint8_t head[9] = {(uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len, type, flags,
-                       (uint8_t)(stream >> 24), (uint8_t)(stream >> 16), (uint8_t)(stream >> 8),
+    uint8_t head[9] = {(uint8_t)(len >> 16),
+                       (uint8_t)(len >> 8),
+                       (uint8_t)len,
+                       type,
+                       flags,
+                       (uint8_t)(stream >> 24),
+                       (uint8_t)(stream >> 16),
+                       (uint8_t)(stream >> 8),
                        (uint8_t)stream};
     return raw_send(raw, head, sizeof head) && raw_send(raw, payload, len);
 }
@@ -232,8 +238,8 @@ static void take_frame(struct raw *raw, const struct raw_frame *frame, uint32_t 
     } else if (frame->type == NGHTTP2_GOAWAY) {
         a->goaway_last = u32(frame->payload);
         a->goaway = u32(frame->payload + 4);
-        size_t n = frame->len - 8 < sizeof a->goaway_text - 1 ? frame->len - 8
-                                                               : sizeof a->goaway_text - 1;
+        size_t n =
+            frame->len - 8 < sizeof a->goaway_text - 1 ? frame->len - 8 : sizeof a->goaway_text - 1;
         memcpy(a->goaway_text, frame->payload + 8, n);
         a->goaway_text[n] = '\0';
     }

@@ -36,19 +36,19 @@ struct raw_frame {
 
 /* What came back on one stream. */
 struct raw_answer {
-    int http_status;      /* 0: no headers */
-    int grpc_status;      /* -1: none */
-    char message[600];    /* grpc-message as it stands on the wire */
-    char encodings[64];   /* grpc-accept-encoding */
-    int n_headers;        /* HEADERS frames */
+    int http_status;    /* 0: no headers */
+    int grpc_status;    /* -1: none */
+    char message[600];  /* grpc-message as it stands on the wire */
+    char encodings[64]; /* grpc-accept-encoding */
+    int n_headers;      /* HEADERS frames */
     size_t n_data_bytes;
-    uint8_t data[4096];   /* the first of them */
-    bool ended;           /* END_STREAM */
-    int64_t reset;        /* error code of RST_STREAM; -1: none */
-    int64_t goaway;       /* error code; -1: none */
+    uint8_t data[4096]; /* the first of them */
+    bool ended;         /* END_STREAM */
+    int64_t reset;      /* error code of RST_STREAM; -1: none */
+    int64_t goaway;     /* error code; -1: none */
     uint32_t goaway_last;
     char goaway_text[64];
-    bool closed;          /* the server closed the connection */
+    bool closed; /* the server closed the connection */
 };
 
 /* "127.0.0.1:PORT" or "unix:/path". Fails the test when nobody listens. */

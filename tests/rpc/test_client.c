@@ -44,8 +44,8 @@ static void a_server_that_is_not_there_is_said_to_be_missing(void **state)
     char address[64], expected[200];
     (void)state;
     free_address(address);
-    snprintf(expected, sizeof expected,
-             "connect to %s: connection refused: is latentd running?", address);
+    snprintf(expected, sizeof expected, "connect to %s: connection refused: is latentd running?",
+             address);
     assert_string_equal(open_badly(address, 5000, LATENTD_UNAVAILABLE).message, expected);
     assert_string_equal(open_badly("unix:/no/such/socket", 5000, LATENTD_UNAVAILABLE).message,
                         "connect to unix:/no/such/socket: no such socket: is latentd running?");

@@ -24,17 +24,32 @@ static void timeouts_are_read_by_the_grammar(void **state)
         int rv;
         uint64_t ns;
     } rows[] = {
-        {"1H", 0, 3600 * S},   {"1M", 0, 60 * S},      {"1S", 0, S},
-        {"1m", 0, 1000000},    {"1u", 0, 1000},        {"1n", 0, 1},
-        {"0n", 0, 0},          {"00000012S", 0, 12 * S}, {"99999999n", 0, 99999999},
+        {"1H", 0, 3600 * S},
+        {"1M", 0, 60 * S},
+        {"1S", 0, S},
+        {"1m", 0, 1000000},
+        {"1u", 0, 1000},
+        {"1n", 0, 1},
+        {"0n", 0, 0},
+        {"00000012S", 0, 12 * S},
+        {"99999999n", 0, 99999999},
         {"99999999S", 0, 99999999 * S},
         {"99999999H", 0, UINT64_MAX}, /* 3.6e20 ns: above 64 bits, so for ever */
         {"99999999M", 0, 99999999ull * 60 * S},
-        {"", -1, 0},           {"S", -1, 0},           {"1", -1, 0},
-        {"1s", -1, 0},         {"1h", -1, 0},          {"123456789S", -1, 0},
-        {"+1S", -1, 0},        {"-1S", -1, 0},         {" 1S", -1, 0},
-        {"1 S", -1, 0},        {"1S ", -1, 0},         {"1.0S", -1, 0},
-        {"0x1S", -1, 0},       {"1SS", -1, 0},
+        {"", -1, 0},
+        {"S", -1, 0},
+        {"1", -1, 0},
+        {"1s", -1, 0},
+        {"1h", -1, 0},
+        {"123456789S", -1, 0},
+        {"+1S", -1, 0},
+        {"-1S", -1, 0},
+        {" 1S", -1, 0},
+        {"1 S", -1, 0},
+        {"1S ", -1, 0},
+        {"1.0S", -1, 0},
+        {"0x1S", -1, 0},
+        {"1SS", -1, 0},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -51,9 +66,17 @@ static void timeouts_are_read_by_the_grammar(void **state)
 
 static void a_timeout_that_was_written_is_never_shorter_when_read(void **state)
 {
-    const uint64_t values[] = {0,          1,           999,        1000,
-                               99999999,   100000000,   100000001,  123456789012,
-                               6000000000000ull, UINT64_MAX / 1000000, UINT64_MAX};
+    const uint64_t values[] = {0,
+                               1,
+                               999,
+                               1000,
+                               99999999,
+                               100000000,
+                               100000001,
+                               123456789012,
+                               6000000000000ull,
+                               UINT64_MAX / 1000000,
+                               UINT64_MAX};
     (void)state;
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         char text[RPC_TIMEOUT_BYTES];
@@ -97,9 +120,13 @@ static void messages_are_percent_encoded_and_decoded(void **state)
 
 static void a_message_that_was_not_encoded_stays_readable(void **state)
 {
-    static const char *const rows[][2] = {
-        {"%", "%"}, {"%4", "%4"}, {"%4g", "%4g"}, {"50% of", "50% of"},
-        {"%e2%98%ba", "\xe2\x98\xba"}, {"%%41", "%A"}, {"\xc3\xa9", "\xc3\xa9"}};
+    static const char *const rows[][2] = {{"%", "%"},
+                                          {"%4", "%4"},
+                                          {"%4g", "%4g"},
+                                          {"50% of", "50% of"},
+                                          {"%e2%98%ba", "\xe2\x98\xba"},
+                                          {"%%41", "%A"},
+                                          {"\xc3\xa9", "\xc3\xa9"}};
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char out[32];
@@ -128,8 +155,9 @@ static void content_types_are_told_apart(void **state)
 {
     static const char *const yes[] = {"application/grpc", "application/grpc+proto",
                                       "application/grpc;x=y", "APPLICATION/GRPC"};
-    static const char *const no[] = {"", "application/grp", "application/grpcfoo",
-                                     "application/grpc-web", "text/html", " application/grpc"};
+    static const char *const no[] = {
+        "",          "application/grp",  "application/grpcfoo", "application/grpc-web",
+        "text/html", " application/grpc"};
     (void)state;
     for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
         assert_true(rpc_meta_is_grpc_content((const uint8_t *)yes[i], strlen(yes[i])));
@@ -172,10 +200,10 @@ static void foreign_numbers_become_statuses(void **state)
     static const struct {
         int http;
         enum rpc_status status;
-    } https[] = {{400, RPC_INTERNAL},    {401, RPC_UNAUTHENTICATED}, {403, RPC_PERMISSION_DENIED},
-                 {404, RPC_UNIMPLEMENTED}, {429, RPC_UNAVAILABLE},   {502, RPC_UNAVAILABLE},
-                 {503, RPC_UNAVAILABLE}, {504, RPC_UNAVAILABLE},     {415, RPC_UNKNOWN},
-                 {500, RPC_UNKNOWN},     {-1, RPC_UNKNOWN}};
+    } https[] = {{400, RPC_INTERNAL},      {401, RPC_UNAUTHENTICATED}, {403, RPC_PERMISSION_DENIED},
+                 {404, RPC_UNIMPLEMENTED}, {429, RPC_UNAVAILABLE},     {502, RPC_UNAVAILABLE},
+                 {503, RPC_UNAVAILABLE},   {504, RPC_UNAVAILABLE},     {415, RPC_UNKNOWN},
+                 {500, RPC_UNKNOWN},       {-1, RPC_UNKNOWN}};
     (void)state;
     for (size_t i = 0; i < sizeof https / sizeof *https; i++)
         assert_int_equal(rpc_status_from_http(https[i].http), https[i].status);

@@ -48,8 +48,8 @@ static latentd_error ask_badly(latentd_client *client, const latentd_request *re
     latentd_error err = {0};
     assert_int_equal(latentd_client_unary(client, request, &answer, &err), -1);
     if (err.status != status)
-        fail_msg("%s: status %s (%s), expected %s", request->path,
-                 latentd_status_name(err.status), err.message, latentd_status_name(status));
+        fail_msg("%s: status %s (%s), expected %s", request->path, latentd_status_name(err.status),
+                 err.message, latentd_status_name(status));
     assert_null(answer.data);
     return err;
 }
@@ -382,7 +382,8 @@ static void a_deadline_ends_the_call_on_both_sides(void **state)
     assert_string_not_equal(err.message, "");
     wait_until_zero("live calls", &f->echo.n_live);
     assert_int_equal(atomic_load(&f->echo.ends[RPC_END_DEADLINE]) +
-                         atomic_load(&f->echo.ends[RPC_END_CANCELLED]), 1);
+                         atomic_load(&f->echo.ends[RPC_END_CANCELLED]),
+                     1);
     free(ask(client, "/test.Echo/Unary", "still alive"));
     latentd_client_close(client);
     fixture_stop(f);
@@ -451,7 +452,8 @@ static void closing_a_client_ends_its_calls_on_the_server(void **state)
     latentd_client_close(client);
     wait_until_zero("live calls", &f->echo.n_live);
     assert_int_equal(atomic_load(&f->echo.ends[RPC_END_CANCELLED]) +
-                         atomic_load(&f->echo.ends[RPC_END_CONNECTION]), 5);
+                         atomic_load(&f->echo.ends[RPC_END_CONNECTION]),
+                     5);
     fixture_stop(f);
 }
 

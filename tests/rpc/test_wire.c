@@ -115,9 +115,9 @@ static void a_message_in_frames_of_one_octet_arrives(void **state)
 
 static void a_wrong_preface_closes_the_connection(void **state)
 {
-    static const char *const prefaces[] = {
-        "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello",
-        "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"};
+    static const char *const prefaces[] = {"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+                                           "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello",
+                                           "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"};
     for (size_t i = 0; i < sizeof prefaces / sizeof *prefaces; i++) {
         struct raw raw;
         struct raw_answer a;
@@ -135,9 +135,8 @@ static void a_wrong_preface_closes_the_connection(void **state)
 static void request_with(struct raw *raw, uint32_t stream, const char *name, const char *value)
 {
     static const char *const fields[][2] = {
-        {":method", "POST"},   {":scheme", "http"},
-        {":path", "/test.Echo/Unary"}, {":authority", "test"},
-        {"te", "trailers"},    {"content-type", "application/grpc"}};
+        {":method", "POST"},    {":scheme", "http"}, {":path", "/test.Echo/Unary"},
+        {":authority", "test"}, {"te", "trailers"},  {"content-type", "application/grpc"}};
     struct ltd_bytes block = {0};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const char *v = strcmp(fields[i][0], name) == 0 ? value : fields[i][1];
@@ -568,8 +567,15 @@ static void a_flood_of_resets_is_cut_with_enhance_your_calm(void **state)
     raw_hello(&raw);
     raw_request_fields(&block, "/test.Echo/Hang");
     for (uint32_t stream = 1; stream < 600; stream += 2) {
-        const uint8_t head[9] = {0, 0, (uint8_t)block.len, 1, RAW_END_HEADERS, 0, 0,
-                                 (uint8_t)(stream >> 8), (uint8_t)stream};
+        const uint8_t head[9] = {0,
+                                 0,
+                                 (uint8_t)block.len,
+                                 1,
+                                 RAW_END_HEADERS,
+                                 0,
+                                 0,
+                                 (uint8_t)(stream >> 8),
+                                 (uint8_t)stream};
         const uint8_t reset[13] = {0, 0, 4, 3, 0, 0, 0, (uint8_t)(stream >> 8), (uint8_t)stream,
                                    0, 0, 0, 8};
         ltd_bytes_put(&all, head, sizeof head);
@@ -701,8 +707,7 @@ static void a_peer_that_does_not_answer_a_ping_is_dropped(void **state)
     struct raw raw;
     struct raw_answer a;
     (void)state;
-    start(&raw, &(struct rpc_limits){
-                    .keepalive_ms = 20, .keepalive_wait_ms = 20, .linger_ms = 20});
+    start(&raw, &(struct rpc_limits){.keepalive_ms = 20, .keepalive_wait_ms = 20, .linger_ms = 20});
     raw_hello(&raw);
     raw_request(&raw, 1, "/test.Echo/Hang", NULL, NULL);
     raw_message(&raw, 1, 0, "", 0, RAW_END_STREAM);

@@ -61,6 +61,7 @@ def main():
     print(" * Written by tools/tokenizer_vectors/make_nfc_table.py from the Unicode Character")
     print(f" * Database, version {ud.unidata_version}. Not to be edited.")
     print(" */")
+    print("/* clang-format off */")
     print('#include "model/nfc_table.h"')
     emit("nfc_decompositions", "model_nfc_decomposition", rows)
     emit("nfc_classes", "model_nfc_class", list(class_ranges()))
