@@ -419,6 +419,27 @@ static void nothing_the_scheduler_decides_changes_a_bit(void **state)
     }
 }
 
+/* The choice is greedy here, so only the initial latents can tell the seeds apart. */
+static void another_seed_is_another_answer_and_zero_scale_has_none(void **state)
+{
+    (void)state;
+    int32_t prompt[32];
+    int32_t n_prompt = golden_ints("gen.prompt", prompt);
+    struct rig rig;
+    rig_open(&rig, &roomy);
+    struct job_spec specs[4];
+    for (uint64_t i = 0; i < 4; i++) {
+        specs[i] = plain_spec(prompt, n_prompt, 3, 2);
+        specs[i].seed = 1 + i % 2;
+        specs[i].init_scale = i < 2 ? 1.0f : 0.0f;
+        submit(&rig, i, &specs[i]);
+        wait_for(&rig, i, is_finished);
+    }
+    assert_true(rig.results[0].logprobs[0] != rig.results[1].logprobs[0]);
+    assert_same(&rig.results[2], &rig.results[3]);
+    rig_close(&rig);
+}
+
 static void scores_are_the_logprobs_that_generation_reported(void **state)
 {
     (void)state;
@@ -735,6 +756,7 @@ int main(void)
         cmocka_unit_test(greedy_tokens_are_those_of_the_official_code),
         cmocka_unit_test(adaptive_depth_spends_the_steps_of_the_official_code),
         cmocka_unit_test(nothing_the_scheduler_decides_changes_a_bit),
+        cmocka_unit_test(another_seed_is_another_answer_and_zero_scale_has_none),
         cmocka_unit_test(scores_are_the_logprobs_that_generation_reported),
         cmocka_unit_test(a_cancelled_job_ends_and_gives_everything_back),
         cmocka_unit_test(a_job_out_of_time_keeps_what_it_wrote),
