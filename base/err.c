@@ -64,6 +64,7 @@ static void fill(struct ltd_err *err, enum ltd_code code, const char *fmt, va_li
     if (!err)
         return;
     err->code = code;
+    err->retry_after_ms = 0;
     vsnprintf(err->msg, sizeof err->msg, fmt, args);
     tidy(err->msg);
 }
@@ -102,9 +103,17 @@ int ltd_err_context(struct ltd_err *err, const char *fmt, ...)
     return -1;
 }
 
+int ltd_err_retry_after(struct ltd_err *err, uint32_t ms)
+{
+    if (err)
+        err->retry_after_ms = ms;
+    return -1;
+}
+
 void ltd_err_clear(struct ltd_err *err)
 {
     err->code = LTD_OK;
+    err->retry_after_ms = 0;
     err->msg[0] = '\0';
 }
 

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum ltd_code {
     LTD_OK = 0,
@@ -49,6 +50,7 @@ enum ltd_radius {
 struct ltd_err {
     enum ltd_code code;          /* LTD_OK when untouched */
     char msg[LTD_ERR_MSG_BYTES]; /* one line, no newline, valid UTF-8, fit to show an operator */
+    uint32_t retry_after_ms; /* how long to wait before the same may succeed; 0 = says nothing */
 };
 
 /*
@@ -68,7 +70,15 @@ void *ltd_fail_null(struct ltd_err *err, enum ltd_code code, const char *fmt, ..
 int ltd_err_context(struct ltd_err *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* ltd_err_clear - back to LTD_OK and an empty message. */
+/*
+ * ltd_err_retry_after - say of a failure when the same may succeed: in `ms`, at the earliest.
+ *
+ * To be called behind ltd_fail, which forgets an older hint; a context in front of the message keeps
+ * it. A client that has asked over RPC is told too (rpc/status_details.h). Returns -1.
+ */
+int ltd_err_retry_after(struct ltd_err *err, uint32_t ms);
+
+/* ltd_err_clear - back to LTD_OK, an empty message and no hint. */
 void ltd_err_clear(struct ltd_err *err);
 
 /* The name of a code as it stands in logs, for example "not found". Never NULL. */

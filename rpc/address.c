@@ -62,18 +62,32 @@ int rpc_address_parse(const char *text, struct rpc_address *out, struct ltd_err 
     return parse_port(text, colon + 1, out, err);
 }
 
-void rpc_address_format(const struct sockaddr *address, socklen_t address_bytes, char *text)
+void rpc_address_format_host(const struct sockaddr *address, char *text)
 {
-    char host[INET6_ADDRSTRLEN];
     if (address->sa_family == AF_INET) {
         struct sockaddr_in v4;
         memcpy(&v4, address, sizeof v4);
-        inet_ntop(AF_INET, &v4.sin_addr, host, sizeof host);
+        inet_ntop(AF_INET, &v4.sin_addr, text, RPC_HOST_BYTES);
+    } else if (address->sa_family == AF_INET6) {
+        struct sockaddr_in6 v6;
+        memcpy(&v6, address, sizeof v6);
+        inet_ntop(AF_INET6, &v6.sin6_addr, text, RPC_HOST_BYTES);
+    } else {
+        snprintf(text, RPC_HOST_BYTES, address->sa_family == AF_UNIX ? "unix" : "unknown");
+    }
+}
+
+void rpc_address_format(const struct sockaddr *address, socklen_t address_bytes, char *text)
+{
+    char host[RPC_HOST_BYTES];
+    rpc_address_format_host(address, host);
+    if (address->sa_family == AF_INET) {
+        struct sockaddr_in v4;
+        memcpy(&v4, address, sizeof v4);
         snprintf(text, RPC_ADDRESS_BYTES, "%s:%u", host, ntohs(v4.sin_port));
     } else if (address->sa_family == AF_INET6) {
         struct sockaddr_in6 v6;
         memcpy(&v6, address, sizeof v6);
-        inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof host);
         snprintf(text, RPC_ADDRESS_BYTES, "[%s]:%u", host, ntohs(v6.sin6_port));
     } else if (address->sa_family == AF_UNIX) {
         size_t head = offsetof(struct sockaddr_un, sun_path);

@@ -17,6 +17,9 @@
 /* The longest printed form: "[" 256 "]:65535", or "unix:" and a whole sun_path. */
 #define RPC_ADDRESS_BYTES 280
 
+/* A number of IPv6 is at most 45 characters; "unix:uid=4294967295" is shorter. */
+#define RPC_HOST_BYTES 48
+
 struct rpc_address {
     bool is_unix;
     char host[256];          /* without brackets; empty for a Unix socket */
@@ -38,5 +41,12 @@ int rpc_address_parse(const char *text, struct rpc_address *out, struct ltd_err 
  * text  [RPC_ADDRESS_BYTES]; an address that is neither IP nor Unix gives "unknown".
  */
 void rpc_address_format(const struct sockaddr *address, socklen_t address_bytes, char *text);
+
+/*
+ * rpc_address_format_host - the number of the host alone: "127.0.0.1", "::1".
+ *
+ * text  [RPC_HOST_BYTES]; a Unix address gives "unix", anything else "unknown"
+ */
+void rpc_address_format_host(const struct sockaddr *address, char *text);
 
 #endif

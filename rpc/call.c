@@ -17,10 +17,15 @@
 
 #include "base/clock.h"
 #include "rpc/grpc_meta.h"
+#include "rpc/status_details.h"
 #include "rpc/stream.h"
 
-/* A status message is for people; a longer one would crowd the peer's header limit of 8 KiB. */
+/* A status message is for people; a longer one, which details repeat, would crowd the peer's header
+ * limit of 8 KiB. */
 #define MESSAGE_BYTES 1024
+
+/* grpc-status, grpc-message, grpc-status-details-bin. */
+#define MAX_TRAILERS 3
 
 /* Queues up to this size keep their memory between messages; larger ones give it back. */
 #define QUEUE_KEEP_BYTES ((size_t)16 * 1024)
@@ -44,21 +49,25 @@ static void count_output(struct rpc_call *call, size_t plus, size_t minus)
 
 /* ---- what the session asks for ---- */
 
-/* Fills in grpc-status and, when there is one, grpc-message. Returns how many. */
-static size_t trailer_fields(const struct rpc_call *call, char status[4], nghttp2_nv out[2])
+/* Fills in grpc-status and, when there are, message and details. Returns how many. */
+static size_t trailer_fields(const struct rpc_call *call, char status[4],
+                             nghttp2_nv out[MAX_TRAILERS])
 {
     int n = call->status;
-    size_t len = 0;
+    size_t len = 0, n_fields = 0;
     if (n >= 10)
         status[len++] = (char)('0' + n / 10);
     status[len++] = (char)('0' + n % 10);
-    out[0] = (nghttp2_nv){(uint8_t *)"grpc-status", (uint8_t *)status, 11, len,
-                          NGHTTP2_NV_FLAG_NO_COPY_NAME};
-    if (!call->message)
-        return 1;
-    out[1] = (nghttp2_nv){(uint8_t *)"grpc-message", (uint8_t *)call->message, 12,
-                          call->message_len, NGHTTP2_NV_FLAG_NO_COPY_NAME};
-    return 2;
+    out[n_fields++] = (nghttp2_nv){(uint8_t *)"grpc-status", (uint8_t *)status, 11, len,
+                                   NGHTTP2_NV_FLAG_NO_COPY_NAME};
+    if (call->message)
+        out[n_fields++] = (nghttp2_nv){(uint8_t *)"grpc-message", (uint8_t *)call->message, 12,
+                                       call->message_len, NGHTTP2_NV_FLAG_NO_COPY_NAME};
+    if (call->details)
+        out[n_fields++] = (nghttp2_nv){(uint8_t *)RPC_STATUS_DETAILS_NAME, (uint8_t *)call->details,
+                                       sizeof RPC_STATUS_DETAILS_NAME - 1, call->details_len,
+                                       NGHTTP2_NV_FLAG_NO_COPY_NAME};
+    return n_fields;
 }
 
 static ssize_t read_queue(nghttp2_session *h2, int32_t stream_id, uint8_t *out, size_t out_bytes,
@@ -82,7 +91,7 @@ static ssize_t read_queue(nghttp2_session *h2, int32_t stream_id, uint8_t *out, 
 
     if (call->finished) {
         char status[4];
-        nghttp2_nv fields[2];
+        nghttp2_nv fields[MAX_TRAILERS];
         size_t n_fields = trailer_fields(call, status, fields);
         *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
         if (nghttp2_submit_trailer(h2, stream_id, fields, n_fields) != 0)
@@ -127,8 +136,9 @@ static void submit_headers(struct rpc_call *call)
 static void submit_trailers_only(struct rpc_call *call)
 {
     char status[4];
-    nghttp2_nv fields[5] = {NV(":status", "200"), NV("content-type", "application/grpc"),
-                            NV("grpc-accept-encoding", "identity")};
+    nghttp2_nv fields[3 + MAX_TRAILERS] = {NV(":status", "200"),
+                                           NV("content-type", "application/grpc"),
+                                           NV("grpc-accept-encoding", "identity")};
     size_t n_fields = 3 + trailer_fields(call, status, fields + 3);
     call->headers_submitted = true;
     if (nghttp2_submit_response(call->conn->h2, call->stream_id, fields, n_fields, NULL) != 0)
@@ -309,6 +319,11 @@ void rpc_call_finish(struct rpc_call *call, enum ltd_code code, const char *msg)
 
 void rpc_call_finish_err(struct rpc_call *call, const struct ltd_err *err)
 {
+    /* Without memory the hint is left out: the status is the part that must arrive. */
+    if (call->phase == RPC_PHASE_RUNNING && err->retry_after_ms > 0 && err->code != LTD_OK)
+        call->details =
+            rpc_status_details_encode(ltd_code_grpc(err->code), err->msg, strlen(err->msg),
+                                      err->retry_after_ms, &call->details_len);
     rpc_call_finish(call, err->code, err->msg);
 }
 
@@ -334,6 +349,11 @@ uint64_t rpc_call_deadline_ns(const struct rpc_call *call)
 const char *rpc_call_peer(const struct rpc_call *call)
 {
     return call->conn->peer;
+}
+
+const char *rpc_call_peer_host(const struct rpc_call *call)
+{
+    return call->conn->peer_host;
 }
 
 const char *rpc_call_path(const struct rpc_call *call)

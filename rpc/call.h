@@ -91,7 +91,12 @@ int rpc_call_send(struct rpc_call *call, const void *data, size_t len, struct lt
  */
 void rpc_call_finish(struct rpc_call *call, enum ltd_code code, const char *msg);
 
-/* rpc_call_finish_err - rpc_call_finish with the error's own code and message. */
+/*
+ * rpc_call_finish_err - rpc_call_finish with the error's own code and message.
+ *
+ * An error that says when the same may succeed (ltd_err_retry_after) tells the client too: a
+ * google.rpc.RetryInfo in the trailer grpc-status-details-bin.
+ */
 void rpc_call_finish_err(struct rpc_call *call, const struct ltd_err *err);
 
 /* rpc_call_finish_status - for the statuses that no ltd_code stands for (7, 10, 16). */
@@ -111,6 +116,10 @@ uint64_t rpc_call_deadline_ns(const struct rpc_call *call);
 
 /* "127.0.0.1:51234", "[::1]:51234" or "unix:uid=1000,pid=4711". Lives as long as the call. */
 const char *rpc_call_peer(const struct rpc_call *call);
+
+/* The same without what changes from connection to connection: "127.0.0.1", "::1", "unix:uid=1000".
+ * Whom calls that name no client are put down to. Lives as long as the call. */
+const char *rpc_call_peer_host(const struct rpc_call *call);
 
 /* The method's path, for logs and metrics. Lives as long as the server. */
 const char *rpc_call_path(const struct rpc_call *call);

@@ -45,6 +45,7 @@ int client_fail(latentd_error *err, int status, const char *fmt, ...)
         return -1;
     err->status = status;
     err->from_server = 0;
+    err->retry_after_ms = 0;
     va_list args;
     va_start(args, fmt);
     vsnprintf(err->message, sizeof err->message, fmt, args);

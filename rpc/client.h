@@ -63,6 +63,8 @@ enum latentd_status {
 typedef struct latentd_error {
     int status;      /* enum latentd_status; LATENTD_OK when untouched */
     int from_server; /* 1: the server sent this status; 0: this library found out by itself */
+    uint32_t
+        retry_after_ms; /* the server says that the same may succeed after so long; 0: nothing */
     char message[480];
 } latentd_error;
 

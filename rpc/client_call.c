@@ -8,6 +8,7 @@
 #include "rpc/client_impl.h"
 #include "rpc/grpc_meta.h"
 #include "rpc/status.h"
+#include "rpc/status_details.h"
 
 /* Largest response message when the request names no limit: far above ours, far below memory. */
 #define RESPONSE_BYTES ((size_t)64 << 20)
@@ -109,6 +110,8 @@ void client_call_end(latentd_call *call, int status, bool from_server, const cha
     call->ended = true;
     client_fail(&call->result, status, "%s", message);
     call->result.from_server = from_server;
+    if (from_server && status != RPC_OK)
+        call->result.retry_after_ms = call->retry_after_ms;
     rpc_timer_clear(&client->timers, &call->timer);
 
     struct client_conn *conn = call->conn;
@@ -210,6 +213,8 @@ void client_call_header(latentd_call *call, const uint8_t *name, size_t name_len
         call->grpc_status = rpc_meta_status_parse(value, value_len);
     else if (is_name(name, name_len, "grpc-message"))
         take_message(call, value, value_len);
+    else if (is_name(name, name_len, RPC_STATUS_DETAILS_NAME))
+        call->retry_after_ms = rpc_status_details_retry_ms(value, value_len);
 }
 
 /* End the call over a message it cannot take. MORE and MESSAGE are not errors. */

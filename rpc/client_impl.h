@@ -80,7 +80,8 @@ struct latentd_call {
     bool is_grpc;      /* content-type of the response */
     int grpc_status;   /* -1: not seen */
     struct rpc_frame_reader reader;
-    char message[480]; /* grpc-message, decoded */
+    uint32_t retry_after_ms; /* of grpc-status-details-bin; 0: not seen */
+    char message[480];       /* grpc-message, decoded */
     bool ended;
     latentd_error result; /* final once `ended` */
 };

@@ -625,13 +625,14 @@ static void name_peer(struct rpc_conn *conn, int fd)
     socklen_t who_bytes = sizeof who;
     memset(&sa, 0, sizeof sa);
     if (getpeername(fd, (struct sockaddr *)&sa, &sa_bytes) != 0)
-        snprintf(conn->peer, sizeof conn->peer, "unknown");
-    else if (sa.ss_family != AF_UNIX)
-        rpc_address_format((struct sockaddr *)&sa, sa_bytes, conn->peer);
-    else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &who_bytes) == 0)
+        sa.ss_family = AF_UNSPEC;
+    if (sa.ss_family == AF_UNIX && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &who_bytes) == 0) {
         snprintf(conn->peer, sizeof conn->peer, "unix:uid=%u,pid=%d", who.uid, who.pid);
-    else
-        snprintf(conn->peer, sizeof conn->peer, "unix:");
+        snprintf(conn->peer_host, sizeof conn->peer_host, "unix:uid=%u", who.uid);
+        return;
+    }
+    rpc_address_format((struct sockaddr *)&sa, sa_bytes, conn->peer);
+    rpc_address_format_host((struct sockaddr *)&sa, conn->peer_host);
 }
 
 static int start_session(struct rpc_conn *conn)

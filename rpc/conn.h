@@ -92,6 +92,7 @@ struct rpc_conn {
     struct rpc_shared *shared;
     struct rpc_conn *prev, *next; /* the server's list */
     char peer[RPC_ADDRESS_BYTES];
+    char peer_host[RPC_HOST_BYTES]; /* without port and process */
 
     /* machinery */
     struct rpc_transport transport;

@@ -79,6 +79,7 @@ void rpc_stream_destroy(struct rpc_call *call)
     if (--conn->n_calls == 0)
         conn->idle_ns = ltd_now_ns();
     free(call->message);
+    free(call->details);
     free(call);
 }
 

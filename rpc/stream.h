@@ -81,6 +81,8 @@ struct rpc_call {
     enum rpc_status status;
     char *message; /* owned; percent-encoded, NULL when there is none */
     size_t message_len;
+    char *details; /* owned; base64, NULL when there are none (rpc/status_details.h) */
+    size_t details_len;
 };
 
 /* ---- stream.c: driven by the session's callbacks ---- */

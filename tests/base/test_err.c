@@ -118,6 +118,24 @@ static void context_stands_in_front_and_keeps_the_code(void **state)
     assert_int_equal(err.code, LTD_E_NOT_FOUND);
 }
 
+static void a_hint_when_to_retry_lives_as_long_as_its_failure(void **state)
+{
+    (void)state;
+    struct ltd_err err = {0};
+    ltd_fail(&err, LTD_E_EXHAUSTED, "the queue is full");
+    assert_int_equal(err.retry_after_ms, 0);
+    assert_int_equal(ltd_err_retry_after(&err, 1500), -1);
+    assert_int_equal(err.retry_after_ms, 1500);
+    ltd_err_context(&err, "jobs/x");
+    assert_int_equal(err.retry_after_ms, 1500);
+    ltd_fail(&err, LTD_E_INVALID, "something else");
+    assert_int_equal(err.retry_after_ms, 0);
+    ltd_err_retry_after(&err, UINT32_MAX);
+    ltd_err_clear(&err);
+    assert_int_equal(err.retry_after_ms, 0);
+    assert_int_equal(ltd_err_retry_after(NULL, 1), -1);
+}
+
 static void control_characters_never_make_a_second_line(void **state)
 {
     (void)state;
@@ -186,6 +204,7 @@ int main(void)
         cmocka_unit_test(fail_fills_code_and_message_and_returns_minus_one),
         cmocka_unit_test(a_caller_without_interest_may_pass_null),
         cmocka_unit_test(context_stands_in_front_and_keeps_the_code),
+        cmocka_unit_test(a_hint_when_to_retry_lives_as_long_as_its_failure),
         cmocka_unit_test(control_characters_never_make_a_second_line),
         cmocka_unit_test(a_long_message_is_cut_at_a_code_point),
         cmocka_unit_test(a_message_is_always_utf8),

@@ -171,6 +171,27 @@ static void do_fail(struct rpc_call *call, const uint8_t *request, size_t len, v
     free(text);
 }
 
+static void do_later(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    unsigned long long n[2];
+    struct ltd_err err = {0};
+    (void)arg;
+    parse(request, len, n);
+    for (unsigned long long i = 0; i < n[0]; i++)
+        rpc_call_send(call, "message", 7, NULL);
+    ltd_fail(&err, LTD_E_EXHAUSTED, "later \xe2\x9c\x93");
+    ltd_err_retry_after(&err, (uint32_t)n[1]);
+    rpc_call_finish_err(call, &err);
+}
+
+static void do_host(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    (void)request;
+    (void)len;
+    (void)arg;
+    rpc_call_reply(call, rpc_call_peer_host(call), strlen(rpc_call_peer_host(call)));
+}
+
 static void do_peer(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
 {
     char text[400];
@@ -213,7 +234,9 @@ void echo_init(struct echo *echo, uv_loop_t *loop)
         {"/test.Echo/Beat", 1024, do_beat, echo},
         {"/test.Echo/Sleep", 1024, do_sleep, echo},
         {"/test.Echo/Fail", 64 * 1024, do_fail, echo},
+        {"/test.Echo/Later", 1024, do_later, echo},
         {"/test.Echo/Peer", 1024, do_peer, echo},
+        {"/test.Echo/Host", 1024, do_host, echo},
         {"/test.Echo/Ends", 1024, do_ends, echo},
     };
     memcpy(echo->methods, methods, sizeof methods);

@@ -10,7 +10,9 @@
  *     /test.Echo/Beat      one message at once, then nothing, never finishes
  *     /test.Echo/Sleep     "MS": answers "slept" after that many milliseconds
  *     /test.Echo/Fail      "STATUS MESSAGE": ends with that gRPC status
+ *     /test.Echo/Later     "N MS": N messages, then EXHAUSTED "later", to be tried again in MS ms
  *     /test.Echo/Peer      the peer's name and the deadline in ms from now ("none")
+ *     /test.Echo/Host      the peer's name without what changes from connection to connection
  *     /test.Echo/Ends      the counters below as text, "finished=1 cancelled=0 …"
  *
  * Counters are atomic: the server's loop writes them, a test's thread reads them.
@@ -25,7 +27,7 @@
 #include "rpc/call.h"
 #include "rpc/service.h"
 
-#define ECHO_N_METHODS 10
+#define ECHO_N_METHODS 12
 #define ECHO_MAX_BYTES ((size_t)8 << 20)
 #define ECHO_N_ENDS    6
 

@@ -18,9 +18,39 @@ import threading
 
 try:
     import grpc
-except ImportError:
-    print("1..0 # SKIP python3-grpcio is not installed")
+    from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2
+    from google.protobuf import message_factory
+except ImportError as missing:
+    print(f"1..0 # SKIP python3-grpcio or python3-protobuf is not installed: {missing}")
     sys.exit(77)
+
+
+def richer_error_model():
+    """google.rpc.Status and google.rpc.RetryInfo as published; Debian has no package with them."""
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(any_pb2.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(duration_pb2.DESCRIPTOR.serialized_pb)
+    file = descriptor_pb2.FileDescriptorProto(
+        name="google/rpc/status.proto", package="google.rpc", syntax="proto3",
+        dependency=["google/protobuf/any.proto", "google/protobuf/duration.proto"])
+    one, many = (descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL,
+                 descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED)
+    kinds = descriptor_pb2.FieldDescriptorProto
+    status = file.message_type.add(name="Status")
+    status.field.add(name="code", number=1, label=one, type=kinds.TYPE_INT32)
+    status.field.add(name="message", number=2, label=one, type=kinds.TYPE_STRING)
+    status.field.add(name="details", number=3, label=many, type=kinds.TYPE_MESSAGE,
+                     type_name=".google.protobuf.Any")
+    info = file.message_type.add(name="RetryInfo")
+    info.field.add(name="retry_delay", number=1, label=one, type=kinds.TYPE_MESSAGE,
+                   type_name=".google.protobuf.Duration")
+    pool.Add(file)
+    make = message_factory.MessageFactory(pool).GetPrototype
+    return (make(pool.FindMessageTypeByName("google.rpc.Status")),
+            make(pool.FindMessageTypeByName("google.rpc.RetryInfo")))
+
+
+Status, RetryInfo = richer_error_model()
 
 OPTIONS = [("grpc.max_receive_message_length", 64 << 20),
            ("grpc.max_send_message_length", 64 << 20)]
@@ -120,6 +150,31 @@ def every_status_and_a_special_message_come_through(p):
             continue
         error = expect_code(lambda: p.unary("Fail", f"{code.value[0]} {text}".encode()), code)
         expect(error.details(), text, "message")
+
+
+def retry_delay_ms(error):
+    """What google.rpc's own messages read in a failed call, or None without a detail."""
+    found = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    if found is None:
+        return None
+    status = Status.FromString(found)
+    expect(status.code, error.code().value[0], "code of the details")
+    expect(status.message, error.details(), "message of the details")
+    expect([d.type_url for d in status.details], ["type.googleapis.com/google.rpc.RetryInfo"],
+           "types of the details")
+    delay = RetryInfo.FromString(status.details[0].value).retry_delay
+    return delay.seconds * 1000 + delay.nanos / 1000000
+
+
+@test
+def a_failure_says_when_to_try_again(p):
+    for ms in (1, 999, 1000, 1500, 86400001, 2**32 - 1):
+        for messages in (0, 1, 3):
+            error = expect_code(lambda: list(p.stream("Later", f"{messages} {ms}".encode())),
+                                grpc.StatusCode.RESOURCE_EXHAUSTED)
+            expect(retry_delay_ms(error), ms, f"delay behind {messages} messages")
+    error = expect_code(lambda: p.unary("Later", b"0 0"), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    expect(retry_delay_ms(error), None, "delay of an error without one")
 
 
 @test

@@ -116,6 +116,22 @@ static void a_server_tells_its_caller_s_name_and_deadline(void **state)
     fixture_stop(f);
 }
 
+static void a_caller_is_known_by_its_host_alone(void **state)
+{
+    (void)state;
+    char user[40];
+    snprintf(user, sizeof user, "unix:uid=%u", getuid());
+    struct fixture *f = fixture_start(NULL);
+    for (int i = 0; i < 2; i++) {
+        latentd_client *client = connect_to(i == 0 ? f->address : f->unix_address);
+        char *text = ask(client, "/test.Echo/Host", "");
+        assert_string_equal(text, i == 0 ? "127.0.0.1" : user);
+        free(text);
+        latentd_client_close(client);
+    }
+    fixture_stop(f);
+}
+
 struct counting {
     uint64_t n, n_bytes;
     uint64_t slow_until; /* sleep a little per message before this index */
@@ -370,6 +386,30 @@ static void every_status_and_any_message_comes_through(void **state)
     fixture_stop(f);
 }
 
+/* The hint stands beside the status in one HEADERS frame, or in the trailers behind messages. */
+static void a_failure_can_say_when_to_try_again(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_start(NULL);
+    latentd_client *client = connect_to(f->address);
+    static const struct {
+        const char *text;
+        uint32_t ms;
+    } rows[] = {{"0 1", 1},     {"0 1500", 1500},   {"0 4294967295", UINT32_MAX},
+                {"1 250", 250}, {"3 61000", 61000}, {"0 0", 0},
+                {"2 0", 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        latentd_request request = request_of("/test.Echo/Later", rows[i].text);
+        latentd_error err = {.retry_after_ms = 77};
+        assert_int_equal(latentd_client_stream(client, &request, NULL, NULL, &err), -1);
+        assert_int_equal(err.status, LATENTD_RESOURCE_EXHAUSTED);
+        assert_string_equal(err.message, "later \xe2\x9c\x93");
+        assert_int_equal(err.retry_after_ms, rows[i].ms);
+    }
+    latentd_client_close(client);
+    fixture_stop(f);
+}
+
 static void a_deadline_ends_the_call_on_both_sides(void **state)
 {
     struct fixture *f;
@@ -579,6 +619,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_unary_call_brings_back_what_was_sent),
         cmocka_unit_test(a_server_tells_its_caller_s_name_and_deadline),
+        cmocka_unit_test(a_caller_is_known_by_its_host_alone),
         cmocka_unit_test(a_long_stream_to_a_slow_reader_stays_within_its_queue),
         cmocka_unit_test(a_stream_of_nothing_is_ok),
         cmocka_unit_test(a_sender_that_does_not_ask_is_refused_and_bounded),
@@ -587,6 +628,7 @@ int main(void)
         cmocka_unit_test(an_unknown_method_is_unimplemented),
         cmocka_unit_test(a_message_over_the_limit_is_refused_on_either_side),
         cmocka_unit_test(every_status_and_any_message_comes_through),
+        cmocka_unit_test(a_failure_can_say_when_to_try_again),
         cmocka_unit_test(a_deadline_ends_the_call_on_both_sides),
         cmocka_unit_test(cancelling_in_a_message_ends_the_call_on_the_server),
         cmocka_unit_test(another_thread_can_cancel_a_blocking_call),
