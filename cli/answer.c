@@ -69,6 +69,8 @@ static void note_job(struct cli_answer *answer, const Latentd__V1__Job *job)
     answer->job = job;
     if (job->prompt_tokens > 0)
         answer->prompt_tokens = job->prompt_tokens;
+    if (job->predicted_end_us > 0)
+        answer->predicted_end_us = job->predicted_end_us;
 }
 
 static int note_event(struct cli_answer *answer, const Latentd__V1__JobEvent *event,
@@ -79,6 +81,8 @@ static int note_event(struct cli_answer *answer, const Latentd__V1__JobEvent *ev
         answer->last_seq = event->seq;
     if (event->event_case == LATENTD__V1__JOB_EVENT__EVENT_QUEUED)
         answer->prompt_tokens = event->queued->prompt_tokens;
+    if (event->event_case == LATENTD__V1__JOB_EVENT__EVENT_STARTED)
+        answer->predicted_end_us = event->started->predicted_end_us;
     if (event->event_case == LATENTD__V1__JOB_EVENT__EVENT_FINISHED) {
         answer->finished = event->finished;
         answer->prompt_tokens = event->finished->prompt_tokens;
@@ -257,6 +261,7 @@ void cli_answer_fields(const struct cli_answer *answer, const struct ltd_err *fa
                  answer->finished ? answer->finished->total_steps
                  : job            ? job->total_steps
                                   : 0);
+    cli_json_bool(j, "late", answer->finished ? answer->finished->late : job && job->late);
 }
 
 static int verdict_of_error(const Latentd__V1__Error *error, struct ltd_err *err)

@@ -31,10 +31,11 @@ struct cli_answer {
     const Latentd__V1__Finished *finished; /* or NULL */
     uint64_t last_seq;                     /* of the log; 0 = nothing yet */
     uint32_t prompt_tokens;
-    uint64_t n_tokens;     /* over all chunks */
-    uint64_t n_steps;      /* over all tokens of all chunks */
-    uint32_t last_steps;   /* of the last token */
-    uint64_t n_text_bytes; /* over all chunks and the tail */
+    int64_t predicted_end_us; /* since 1970 UTC; 0 = unknown */
+    uint64_t n_tokens;        /* over all chunks */
+    uint64_t n_steps;         /* over all tokens of all chunks */
+    uint32_t last_steps;      /* of the last token */
+    uint64_t n_text_bytes;    /* over all chunks and the tail */
 };
 
 /* An answer that is all zeros is empty and ready. */

@@ -57,11 +57,9 @@ static int check(const struct eval_args *args, struct ltd_err *err)
         return ltd_fail(err, LTD_E_INVALID, "no depths: expected --depths N,N,...");
     if (args->concurrency.set && args->concurrency.value == 0)
         return ltd_fail(err, LTD_E_INVALID, "--concurrency: 0, expected at least 1");
-    if (!has_adaptive &&
-        (args->depth.min_steps.set || args->depth.max_steps.set || args->depth.threshold.set))
-        return ltd_fail(err, LTD_E_INVALID,
-                        "--min-steps, --max-steps and --threshold go with \"adaptive\" in "
-                        "--depths");
+    const char *adaptive_flag = cli_depth_adaptive_flag(&args->depth);
+    if (!has_adaptive && adaptive_flag)
+        return ltd_fail(err, LTD_E_INVALID, "%s goes with \"adaptive\" in --depths", adaptive_flag);
     if (args->answers && !args->common.json)
         return ltd_fail(err, LTD_E_INVALID, "--answers goes with --json");
     return 0;

@@ -10,95 +10,11 @@
 #include <inttypes.h>
 
 #include "cli/link.h"
-#include "cli/names.h"
 #include "cli/out.h"
+#include "cli/status_out.h"
+#include "cli/status_text.h"
 #include "cli/table.h"
 #include "latentd/v1/latentd.pb-c.h"
-
-static void tiers_field(const Latentd__V1__Model *model, struct cli_json *j)
-{
-    cli_json_begin(j, "tiers", '[');
-    for (size_t i = 0; i < model->n_tiers; i++) {
-        cli_json_begin(j, NULL, '{');
-        cli_json_bytes(j, "name", model->tiers[i]->name);
-        cli_json_bool(j, "usable", model->tiers[i]->usable);
-        cli_json_bytes(j, "reason", model->tiers[i]->reason);
-        cli_json_end(j);
-    }
-    cli_json_end(j);
-}
-
-static void model_field(const Latentd__V1__Model *model, struct cli_json *j)
-{
-    cli_json_begin(j, "model", '{');
-    cli_json_bytes(j, "name", model->name);
-    cli_json_bytes(j, "hash", model->hash);
-    cli_json_u64(j, "n_embd", model->n_embd);
-    cli_json_u64(j, "n_heads", model->n_heads);
-    cli_json_u64(j, "intermediate_size", model->intermediate_size);
-    cli_json_u64(j, "vocab_size", model->vocab_size);
-    cli_json_u64(j, "context_tokens", model->context_tokens);
-    cli_json_u64(j, "n_layers_in_prelude", model->n_layers_in_prelude);
-    cli_json_u64(j, "n_layers_in_recurrent_block", model->n_layers_in_recurrent_block);
-    cli_json_u64(j, "n_layers_in_coda", model->n_layers_in_coda);
-    cli_json_u64(j, "default_steps", model->default_steps);
-    cli_json_u64(j, "max_steps", model->max_steps);
-    cli_json_u64(j, "parameters", model->parameters);
-    cli_json_bool(j, "has_tokenizer", model->has_tokenizer);
-    cli_json_bool(j, "has_chat", model->has_chat);
-    cli_json_bytes(j, "tier", model->tier);
-    cli_json_bytes(j, "format", model->format);
-    cli_json_u32s(j, "end_tokens", model->end_tokens, model->n_end_tokens);
-    cli_json_double(j, "default_temperature", model->default_temperature);
-    cli_json_u64(j, "default_max_tokens", model->default_max_tokens);
-    cli_json_bytes(j, "kv_policy", model->kv_policy);
-    tiers_field(model, j);
-    cli_json_end(j);
-}
-
-static void range_field(struct cli_json *j, const char *key, uint32_t begin, uint32_t end)
-{
-    const uint32_t range[2] = {begin, end};
-    cli_json_u32s(j, key, range, 2);
-}
-
-static void ranks_field(const Latentd__V1__ClusterStatus *status, struct cli_json *j)
-{
-    cli_json_begin(j, "ranks", '[');
-    for (size_t i = 0; i < status->n_ranks; i++) {
-        const Latentd__V1__RankStatus *rank = status->ranks[i];
-        cli_json_begin(j, NULL, '{');
-        cli_json_u64(j, "rank", rank->rank);
-        cli_json_bytes(j, "host", rank->host);
-        cli_json_u64(j, "threads", rank->threads);
-        range_field(j, "heads", rank->head_begin, rank->head_end);
-        range_field(j, "embd", rank->embd_begin, rank->embd_end);
-        range_field(j, "fc", rank->fc_begin, rank->fc_end);
-        cli_json_end(j);
-    }
-    cli_json_end(j);
-}
-
-static void status_field(const Latentd__V1__ClusterStatus *status, struct cli_json *j)
-{
-    cli_json_begin(j, "status", '{');
-    cli_json_bytes(j, "version", status->version);
-    cli_json_bytes(j, "state", status->state);
-    cli_json_u64(j, "uptime_ms", status->uptime_ms);
-    cli_json_u64(j, "jobs_queued", status->jobs_queued);
-    cli_json_u64(j, "jobs_running", status->jobs_running);
-    cli_json_u64(j, "jobs_finished", status->jobs_finished);
-    cli_json_u64(j, "positions_running", status->positions_running);
-    cli_json_u64(j, "ticks", status->ticks);
-    cli_json_u64(j, "tick_positions", status->tick_positions);
-    cli_json_double(j, "tick_ms_mean", status->tick_ms_mean);
-    cli_json_u64(j, "tokens_out", status->tokens_out);
-    cli_json_u64(j, "steps_out", status->steps_out);
-    cli_json_u64(j, "pages_total", status->pages_total);
-    cli_json_u64(j, "pages_used", status->pages_used);
-    ranks_field(status, j);
-    cli_json_end(j);
-}
 
 static int print_json(const Latentd__V1__Model *model, const Latentd__V1__ClusterStatus *status,
                       struct ltd_err *err)
@@ -106,8 +22,8 @@ static int print_json(const Latentd__V1__Model *model, const Latentd__V1__Cluste
     struct cli_json j;
     cli_json_init(&j);
     cli_json_begin(&j, NULL, '{');
-    model_field(model, &j);
-    status_field(status, &j);
+    cli_model_field(&j, model);
+    cli_status_field(&j, status);
     cli_json_end(&j);
     return cli_json_print(&j, err);
 }
@@ -157,7 +73,10 @@ static int print_model(const Latentd__V1__Model *m, struct ltd_err *err)
                    m->default_max_tokens);
     add_bytes(&t, "weights", m->format);
     add_bytes(&t, "tier", m->tier);
-    add_bytes(&t, "kv policy", m->kv_policy);
+    cli_table_cell(&t, "kv cache");
+    cli_table_cell(&t, "%.*s, %.*s, %" PRIu64 " bytes a position", (int)m->kv_policy.len,
+                   (const char *)m->kv_policy.data, (int)m->kv_format.len,
+                   (const char *)m->kv_format.data, m->kv_bytes_per_position);
     int rc = cli_table_print(&t, err);
     cli_table_fini(&t);
     return rc;
@@ -204,35 +123,35 @@ static int print_ranks(const Latentd__V1__ClusterStatus *status, struct ltd_err 
     return rc;
 }
 
-static double ratio(uint64_t a, uint64_t b)
-{
-    return b == 0 ? 0 : (double)a / (double)b;
-}
-
 static int print_status(const Latentd__V1__ClusterStatus *s, struct ltd_err *err)
 {
     struct cli_table t;
+    struct cli_rates rates;
+    char uptime[CLI_UPTIME_BYTES];
+    cli_rates_between(NULL, s, &rates);
     cli_table_init(&t, "ll");
     add_bytes(&t, "version", s->version);
     add_bytes(&t, "state", s->state);
     cli_table_cell(&t, "uptime");
-    cli_table_cell(&t, "%.1f s", (double)s->uptime_ms / 1000);
-    cli_table_cell(&t, "jobs");
-    cli_table_cell(&t, "%" PRIu32 " queued, %" PRIu32 " running, %" PRIu64 " finished",
-                   s->jobs_queued, s->jobs_running, s->jobs_finished);
-    cli_table_cell(&t, "ticks");
-    cli_table_cell(&t, "%" PRIu64 ", mean batch %.2f, %.2f ms each lately", s->ticks,
-                   ratio(s->tick_positions, s->ticks), s->tick_ms_mean);
-    cli_table_cell(&t, "tokens");
-    cli_table_cell(&t, "%" PRIu64 ", mean depth %.2f", s->tokens_out,
-                   ratio(s->steps_out, s->tokens_out));
-    cli_table_cell(&t, "positions");
-    cli_table_cell(&t, "%" PRIu32 " running", s->positions_running);
-    cli_table_cell(&t, "kv pages");
-    cli_table_cell(&t, "%" PRIu32 " of %" PRIu32 " used", s->pages_used, s->pages_total);
+    cli_table_cell(&t, "%s", cli_uptime_text(s->uptime_ms, uptime));
+    cli_status_rows(&t, s, &rates);
     cli_out_printf("\n");
     int rc = cli_table_print(&t, err);
     cli_table_fini(&t);
+    return rc;
+}
+
+static int print_depths(const Latentd__V1__ClusterStatus *status, struct ltd_err *err)
+{
+    struct ltd_bytes text;
+    ltd_bytes_init(&text);
+    cli_depth_table(status, &text);
+    int rc = text.failed ? ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a table") : 0;
+    if (rc == 0 && text.len > 0) {
+        cli_out_printf("\n");
+        cli_out_text(text.data, text.len);
+    }
+    ltd_bytes_fini(&text);
     return rc;
 }
 
@@ -240,7 +159,8 @@ static int print_plain(const Latentd__V1__Model *model, const Latentd__V1__Clust
                        struct ltd_err *err)
 {
     if (print_model(model, err) != 0 || print_tiers(model, err) != 0 ||
-        print_ranks(status, err) != 0 || print_status(status, err) != 0)
+        print_ranks(status, err) != 0 || print_status(status, err) != 0 ||
+        print_depths(status, err) != 0)
         return -1;
     return cli_out_flush(err);
 }
@@ -276,9 +196,10 @@ const struct cli_verb cli_info = {
     .synopsis = "[OPTION]...",
     .summary = "what is served, on which ranks, and how it is doing",
     .details =
-        "Four parts: the model; the kernel tiers that this build knows, best first, each with the "
+        "Five parts: the model; the kernel tiers that this build knows, best first, each with the "
         "reason when this machine cannot use it; the ranks with the rows they own (begin..end, end "
-        "not included); counters since the daemon's start.\n\n"
+        "not included); how the daemon is doing, rates and percentiles since its start; tokens by "
+        "why their steps ended and how many they were. top shows the last two as they change.\n\n"
         "With --json one object: model, status. --timeout is 30 s by default.",
     .groups = {CLI_COMMON_GROUP},
     .args_bytes = sizeof(struct cli_common),

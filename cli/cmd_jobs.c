@@ -49,6 +49,16 @@ static void add_seconds(struct cli_table *table, const Latentd__V1__Job *job)
         cli_table_cell(table, "%.1f", (double)(job->end_us - job->start_us) / 1e6);
 }
 
+/* What is known of the end: the prediction while there is none, and whether it came in time. */
+static void add_end(struct cli_table *table, const Latentd__V1__Job *job)
+{
+    char predicted[CLI_TIME_BYTES];
+    if (job->done)
+        cli_table_cell(table, "%s", job->late ? "late" : "-");
+    else
+        cli_table_cell(table, "%s", cli_time_name(job->predicted_end_us, predicted));
+}
+
 static void add_job(struct listing *list, const Latentd__V1__Job *job)
 {
     char created[CLI_TIME_BYTES];
@@ -61,21 +71,24 @@ static void add_job(struct listing *list, const Latentd__V1__Job *job)
     }
     cli_table_cell(&list->table, "%.*s", (int)job->name.len, (const char *)job->name.data);
     cli_table_cell(&list->table, "%s", cli_state_name(job->state));
+    cli_table_cell(&list->table, "%" PRIu32, job->priority);
     cli_table_cell(&list->table, "%s", cli_time_name(job->create_us, created));
+    add_end(&list->table, job);
     add_seconds(&list->table, job);
     cli_table_cell(&list->table, "%" PRIu32, job->prompt_tokens);
     cli_table_cell(&list->table, "%" PRIu64, job->total_steps);
+    cli_table_cell(&list->table, "%.*s", (int)job->client.len, (const char *)job->client.data);
     cli_table_cell(&list->table, "%.*s", (int)job->request_id.len,
                    (const char *)job->request_id.data);
 }
 
 static void open_listing(struct listing *list, bool json)
 {
-    static const char *const heads[] = {"NAME",   "STATE", "CREATED",   "SECONDS",
-                                        "PROMPT", "STEPS", "REQUEST-ID"};
+    static const char *const heads[] = {"NAME",    "STATE",  "PRIO",  "CREATED", "ENDS",
+                                        "SECONDS", "PROMPT", "STEPS", "CLIENT",  "REQUEST-ID"};
     *list = (struct listing){.json = json};
     cli_json_init(&list->j);
-    cli_table_init(&list->table, "lllrrrl");
+    cli_table_init(&list->table, "llrllrrrll");
     cli_json_begin(&list->j, NULL, '{');
     cli_json_begin(&list->j, "jobs", '[');
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)
@@ -170,10 +183,14 @@ const struct cli_verb cli_jobs = {
     .name = "jobs",
     .synopsis = "[OPTION]...",
     .summary = "list jobs, newest first",
-    .details =
-        "One line per job: name, state, when it was created (UTC), how many seconds it ran, tokens "
-        "of its prompt, recurrent steps over all positions, request id.\n\n"
-        "With --json one object: {\"jobs\": [...]}. --timeout is 30 s by default.",
+    .details = "One line per job: name, state, priority, when it was created (UTC), when a running "
+               "one will "
+               "end as predicted at its start, or \"late\" for one whose time budget was over when "
+               "it ended, "
+               "how many seconds it ran, tokens of its prompt, recurrent steps over all positions, "
+               "client, "
+               "request id.\n\n"
+               "With --json one object: {\"jobs\": [...]}. --timeout is 30 s by default.",
     .groups = {{rows, sizeof rows / sizeof rows[0], 0}, CLI_COMMON_GROUP},
     .args_bytes = sizeof(struct jobs_args),
     .min_words = 0,

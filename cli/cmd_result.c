@@ -45,6 +45,7 @@ static int print_json(const struct cli_answer *answer, struct ltd_err *err)
     cli_json_str(&j, "state", cli_state_name(job->state));
     cli_json_bool(&j, "done", job->done);
     cli_json_u64(&j, "last_seq", job->last_seq);
+    cli_account_fields(&j, job);
     cli_json_i64(&j, "create_us", job->create_us);
     cli_json_i64(&j, "start_us", job->start_us);
     cli_json_i64(&j, "end_us", job->end_us);
@@ -126,8 +127,9 @@ const struct cli_verb cli_result = {
     .details =
         "A job that has not ended gives what there is so far and exit status 3; --wait follows it "
         "to its end first.\n\n"
-        "With --json one object: what think --json prints, and state, done, last_seq, create_us, "
-        "start_us, end_us (microseconds since 1970 UTC, 0 for not yet).\n\n"
+        "With --json one object: what think --json prints, and state, done, last_seq, priority, "
+        "client, continues, predicted_end_us, create_us, start_us, end_us (microseconds since "
+        "1970 UTC, 0 for not yet or unknown).\n\n"
         "The exit status is that of the job, as with watch. --timeout is 30 s by default, none "
         "with --wait.",
     .groups = {{rows, sizeof rows / sizeof rows[0], 0}, CLI_COMMON_GROUP},

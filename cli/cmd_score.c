@@ -162,7 +162,8 @@ const struct cli_verb cli_score = {
     .details =
         "Prints each scored token with its natural log-probability, the steps spent on it, and "
         "whether it is the likeliest one there; the last line is the sum. Without a context the "
-        "first token is not scored.\n\n"
+        "first token is not scored. A range of depths is refused: scores of a depth that the load "
+        "chose compare with nothing.\n\n"
         "With --json one object: tokens, logprobs, greedy, steps, sum, context_tokens, seed, tier. "
         "There is no time limit unless --timeout sets one.",
     .groups = {{rows, sizeof rows / sizeof rows[0], 0},

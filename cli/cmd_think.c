@@ -106,7 +106,7 @@ const struct cli_verb cli_think = {
         "PROMPT is one word, so quote it; \"-\" reads standard input, byte for byte.\n\n"
         "With --json nothing is printed until the end, and then one object: job, tokens, text, "
         "steps, exits, logprobs, criterion_values, finish, error, seed, tier, prompt_tokens, "
-        "output_tokens, total_steps. It is printed for a job that failed or was interrupted "
+        "output_tokens, total_steps, late. It is printed for a job that failed or was interrupted "
         "too.\n\n"
         "Ctrl-C cancels the job, prints what came and exits with 130. There is no time limit "
         "unless --timeout sets one.",

@@ -10,7 +10,6 @@
 
 #include "cli/follow.h"
 #include "cli/link.h"
-#include "cli/show.h"
 
 struct watch_args {
     struct cli_common common;
@@ -25,26 +24,6 @@ static const struct cli_option rows[] = {
      "connect again this often in a row without news; 10 by default"},
 };
 
-static int watch(const struct watch_args *args, const char *name, struct cli_link *link,
-                 struct ltd_err *err)
-{
-    struct cli_show show;
-    struct ltd_err print_err = {.code = LTD_OK};
-    cli_show_init(&show, args->common.json ? CLI_SHOW_EVENTS : CLI_SHOW_UNSURE);
-    cli_show_settle(&show, link);
-    uint32_t retries = args->retries.set ? args->retries.value : CLI_FOLLOW_RETRIES;
-    int rc = cli_follow(link, name, args->after_seq.value, retries, &show, err);
-    int printed = args->common.json ? 0 : cli_show_end(&show, &print_err);
-    if (rc == 0)
-        rc = cli_answer_verdict(&show.answer, err);
-    if (rc == 0 && printed != 0) {
-        *err = print_err;
-        rc = -1;
-    }
-    cli_show_fini(&show);
-    return rc;
-}
-
 static int run(const struct cli_words *words, const void *verb_args, struct ltd_err *err)
 {
     const struct watch_args *args = verb_args;
@@ -52,9 +31,10 @@ static int run(const struct cli_words *words, const void *verb_args, struct ltd_
     char *name = cli_job_name(words->items[0], err);
     if (!name)
         return -1;
+    uint32_t retries = args->retries.set ? args->retries.value : CLI_FOLLOW_RETRIES;
     int rc = cli_link_open(&link, &args->common, CLI_TIMEOUT_NONE_MS, err);
     if (rc == 0)
-        rc = watch(args, name, &link, err);
+        rc = cli_follow_shown(&link, name, args->after_seq.value, retries, args->common.json, err);
     cli_link_close(&link);
     free(name);
     return rc;

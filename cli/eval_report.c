@@ -31,7 +31,7 @@ static char *alignment(const struct cli_depths *depths)
 
 static void add_heads(struct cli_table *table, const char *what, const struct cli_depths *depths)
 {
-    char name[16];
+    char name[CLI_DEPTH_NAME_BYTES];
     cli_table_cell(table, "%s", what);
     cli_table_cell(table, "N");
     for (size_t d = 0; d < depths->n; d++) {

@@ -49,7 +49,7 @@ static const struct cli_depth *depth_of(const struct trial *trial)
 static void fail(struct trial *trial, const struct ltd_err *why)
 {
     struct eval *eval = trial->eval;
-    char depth[16];
+    char depth[CLI_DEPTH_NAME_BYTES];
     if (eval->err.code != LTD_OK)
         return;
     eval->err = *why;
@@ -71,11 +71,8 @@ static int pack_request(const struct trial *trial, struct ltd_bytes *out, struct
     Latentd__V1__GenerateRequest request = LATENTD__V1__GENERATE_REQUEST__INIT;
     depth.depth = *depth_of(trial);
     depth.seed = (struct cli_u64){true, plan->seed + trial->idx % plan->questions->n};
-    if (!depth.depth.adaptive) {
-        depth.min_steps.set = false;
-        depth.max_steps.set = false;
-        depth.threshold.set = false;
-    }
+    if (!depth.depth.adaptive)
+        cli_depth_forget_adaptive(&depth);
     int rc = cli_spec_build(&job, &depth, &spec, err);
     if (rc == 0) {
         cli_prompt_text(&spec.prompt, cli_bytes(question_of(trial)->prompt), plan->chat, NULL);

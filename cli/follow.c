@@ -2,8 +2,6 @@
 /* cli/follow.c - see cli/follow.h. */
 #include "cli/follow.h"
 
-#include <stdbool.h>
-
 #include "base/clock.h"
 #include "cli/interrupt.h"
 
@@ -49,14 +47,19 @@ static int try_once(struct cli_link *link, const char *name, struct follow *f, s
     return cli_link_stream(link, "/latentd.v1.Jobs/Watch", &request.base, on_message, f, err);
 }
 
-/* False when the time limit of the command ends before the pause does. */
-static bool pause_before_retry(const struct cli_link *link, uint32_t n_tries)
+/*
+ * As long as the pauses have grown, or as long as the daemon said. False when the time limit of the
+ * command ends before the pause does.
+ */
+static bool pause_before_retry(const struct cli_link *link, uint32_t n_tries, uint32_t hint_ms)
 {
     uint32_t ms = FIRST_PAUSE_MS;
     for (uint32_t i = 1; i < n_tries && ms < LONGEST_PAUSE_MS; i++)
         ms *= 2;
     if (ms > LONGEST_PAUSE_MS)
         ms = LONGEST_PAUSE_MS;
+    if (ms < hint_ms)
+        ms = hint_ms;
     uint32_t left_ms = cli_link_left_ms(link);
     if (left_ms != 0 && left_ms <= ms)
         return false;
@@ -81,7 +84,26 @@ int cli_follow(struct cli_link *link, const char *name, uint64_t after_seq, uint
         if (f.has_progressed)
             n_tries = 1;
         if (cli_interrupt_signal() != 0 || !can_resume(err) || n_tries > retries ||
-            !pause_before_retry(link, n_tries))
+            !pause_before_retry(link, n_tries, err->retry_after_ms))
             return -1;
     }
+}
+
+int cli_follow_shown(struct cli_link *link, const char *name, uint64_t after_seq, uint32_t retries,
+                     bool json, struct ltd_err *err)
+{
+    struct cli_show show;
+    struct ltd_err print_err = {.code = LTD_OK};
+    cli_show_init(&show, json ? CLI_SHOW_EVENTS : CLI_SHOW_UNSURE);
+    cli_show_settle(&show, link);
+    int rc = cli_follow(link, name, after_seq, retries, &show, err);
+    int printed = json ? 0 : cli_show_end(&show, &print_err);
+    if (rc == 0)
+        rc = cli_answer_verdict(&show.answer, err);
+    if (rc == 0 && printed != 0) {
+        *err = print_err;
+        rc = -1;
+    }
+    cli_show_fini(&show);
+    return rc;
 }

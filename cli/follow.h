@@ -14,6 +14,7 @@
 #ifndef LATENTD_CLI_FOLLOW_H
 #define LATENTD_CLI_FOLLOW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -34,5 +35,14 @@
  */
 int cli_follow(struct cli_link *link, const char *name, uint64_t after_seq, uint32_t retries,
                struct cli_show *show, struct ltd_err *err);
+
+/*
+ * cli_follow_shown - print a job as it goes on, text or with `json` its events; what watch does.
+ *
+ * Errors:  those of cli_follow; how the job ended, as cli_answer_verdict says; those of writing to
+ *          standard output.
+ */
+int cli_follow_shown(struct cli_link *link, const char *name, uint64_t after_seq, uint32_t retries,
+                     bool json, struct ltd_err *err);
 
 #endif

@@ -12,6 +12,7 @@
 #ifndef LATENTD_CLI_INTERRUPT_H
 #define LATENTD_CLI_INTERRUPT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "rpc/client.h"
@@ -27,5 +28,14 @@ int cli_interrupt_signal(void);
 
 /* Sleep, or until a signal came; returns at once when one came before. */
 void cli_interrupt_pause(uint32_t ms);
+
+/* The same, and awake as well when `fd` can be read. True when it can; -1 is no descriptor. */
+bool cli_interrupt_wait(int fd, uint32_t ms);
+
+/*
+ * What must be undone before a second signal ends the program at once: a terminal that looks
+ * otherwise. Called in the handler, so async-signal-safe; NULL when there is nothing any more.
+ */
+void cli_interrupt_set_undo(void (*undo)(void));
 
 #endif

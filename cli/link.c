@@ -85,12 +85,15 @@ int cli_link_fail(const latentd_error *status, struct ltd_err *err)
 {
     enum ltd_code code = ltd_code_from_grpc(status->status);
     const char *message = status->message[0] ? status->message : "no reason was given";
-    if (ltd_code_grpc(code) == status->status)
-        return ltd_fail(err, code, "%s", message);
-    /* Statuses that no code stands for: their name would be lost. */
-    char spoken[32];
-    spoken_status(status->status, spoken, sizeof spoken);
-    return ltd_fail(err, code, "%s: %s", spoken, message);
+    if (ltd_code_grpc(code) == status->status) {
+        ltd_fail(err, code, "%s", message);
+    } else {
+        /* Statuses that no code stands for: their name would be lost. */
+        char spoken[32];
+        spoken_status(status->status, spoken, sizeof spoken);
+        ltd_fail(err, code, "%s: %s", spoken, message);
+    }
+    return ltd_err_retry_after(err, status->retry_after_ms);
 }
 
 int cli_link_pack(const ProtobufCMessage *message, struct ltd_bytes *out, struct ltd_err *err)

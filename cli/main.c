@@ -5,6 +5,7 @@
  * The table of verbs is cli/verbs.c. Errors are printed here and nowhere else, as one line:
  * "latentctl: VERB: CODE: MESSAGE". Exit statuses: docs/latentctl.md.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,19 @@ static int usage_error(const char *verb, const struct ltd_err *err)
     return EXIT_USAGE;
 }
 
+/*
+ * The one line about a failure. When the daemon said how long to wait, the line says so too: a full
+ * queue is the one failure that goes away by itself. Rounded up, because earlier is of no use.
+ */
+static void tell(const char *verb, const struct ltd_err *err)
+{
+    fprintf(stderr, "latentctl: %s: %s: %s", verb, ltd_code_name(err->code), err->msg);
+    if (err->retry_after_ms > 0)
+        fprintf(stderr, "; try again in %" PRIu32 " s",
+                err->retry_after_ms / 1000 + (err->retry_after_ms % 1000 != 0));
+    fputc('\n', stderr);
+}
+
 /* What a verb returned, as an exit status; what it could not do, as a line on standard error. */
 static int conclude(const struct cli_verb *verb, int rc, struct ltd_err *err)
 {
@@ -39,7 +53,7 @@ static int conclude(const struct cli_verb *verb, int rc, struct ltd_err *err)
         return rc;
     if (err->code == LTD_OK)
         ltd_fail(err, LTD_E_INTERNAL, "failed without a reason");
-    fprintf(stderr, "latentctl: %s: %s: %s\n", verb->name, ltd_code_name(err->code), err->msg);
+    tell(verb->name, err);
     return ltd_code_exit_status(err->code);
 }
 

@@ -97,7 +97,8 @@ static void put_head(FILE *out)
         "may stand before the verb too.\n\n"
         "Numbers in JSON have as many digits as give the same float or double back; NaN and "
         "infinities are null, bytes that are no UTF-8 are U+FFFD. Errors go to standard error "
-        "as one line: latentctl: VERB: CODE: MESSAGE.");
+        "as one line: latentctl: VERB: CODE: MESSAGE. It ends with \"try again in N s\" when the "
+        "daemon says so. A DURATION is a number and a unit: 1500ms, 20s, 1.5m, 2h.");
     fputc('\n', out);
 }
 
@@ -121,6 +122,10 @@ static void put_tail(FILE *out)
         "name=$(latentctl submit \\-\\-depth adaptive \\-\\-request\\-id night1 \\- < prompt.txt)\n"
         "latentctl watch \"$name\"\n"
         "latentctl result \\-\\-wait \\-\\-json \"$name\"\n"
+        "latentctl continue \\-\\-steps 48 \\-\\-watch \"$name\"\n"
+        "latentctl think \\-\\-depth 4..64 \\-\\-within 20s \"Is 2027 prime?\"\n"
+        "latentctl top\n"
+        "latentctl plan \\-\\-ranks 1,4,16 models/huginn\n"
         "latentctl eval \\-\\-depths 1,4,16,adaptive questions.jsonl\n"
         ".fi\n.SH SEE ALSO\n.BR latentd (8)\n",
         out);

@@ -29,6 +29,17 @@ static const char *const exit_names[] = {
     [LATENTD__V1__EXIT_REASON__EXIT_REASON_FIXED] = "fixed",
     [LATENTD__V1__EXIT_REASON__EXIT_REASON_CONVERGED] = "converged",
     [LATENTD__V1__EXIT_REASON__EXIT_REASON_MAX_STEPS] = "max_steps",
+    [LATENTD__V1__EXIT_REASON__EXIT_REASON_BUDGET] = "budget",
+};
+
+static const char *const criterion_names[] = {
+    [LATENTD__V1__CRITERION__CRITERION_LATENT_DIFF] = "latent-diff",
+    [LATENTD__V1__CRITERION__CRITERION_COSINE] = "cosine",
+    [LATENTD__V1__CRITERION__CRITERION_ACCELERATION] = "acceleration",
+    [LATENTD__V1__CRITERION__CRITERION_KL] = "kl",
+    [LATENTD__V1__CRITERION__CRITERION_MINP_KL] = "minp-kl",
+    [LATENTD__V1__CRITERION__CRITERION_ENTROPY_DIFF] = "entropy-diff",
+    [LATENTD__V1__CRITERION__CRITERION_ARGMAX_STABILITY] = "argmax-stability",
 };
 
 static const char *const state_names[] = {
@@ -56,12 +67,25 @@ const char *cli_state_name(Latentd__V1__JobState state)
     return NAME_IN(state_names, state);
 }
 
+/* The index of `name` in such a table; 0, which means "unspecified" in all of them, without one. */
+static int find_in(const char *const *names, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (names[i] && strcmp(names[i], name) == 0)
+            return (int)i;
+    return 0;
+}
+
+#define FIND_IN(table, name) find_in(table, sizeof(table) / sizeof(table)[0], name)
+
 Latentd__V1__JobState cli_state_find(const char *name)
 {
-    for (size_t i = 0; i < sizeof state_names / sizeof state_names[0]; i++)
-        if (state_names[i] && strcmp(state_names[i], name) == 0)
-            return (Latentd__V1__JobState)i;
-    return LATENTD__V1__JOB_STATE__JOB_STATE_UNSPECIFIED;
+    return (Latentd__V1__JobState)FIND_IN(state_names, name);
+}
+
+Latentd__V1__Criterion cli_criterion_find(const char *name)
+{
+    return (Latentd__V1__Criterion)FIND_IN(criterion_names, name);
 }
 
 const char *cli_time_name(int64_t time_us, char buf[CLI_TIME_BYTES])
@@ -91,6 +115,14 @@ void cli_json_error(struct cli_json *j, const Latentd__V1__Error *error)
     cli_json_end(j);
 }
 
+void cli_account_fields(struct cli_json *j, const Latentd__V1__Job *job)
+{
+    cli_json_u64(j, "priority", job->priority);
+    cli_json_bytes(j, "client", job->client);
+    cli_json_bytes(j, "continues", job->continues);
+    cli_json_i64(j, "predicted_end_us", job->predicted_end_us);
+}
+
 void cli_job_fields(struct cli_json *j, const Latentd__V1__Job *job)
 {
     cli_json_bytes(j, "job", job->name);
@@ -104,6 +136,8 @@ void cli_job_fields(struct cli_json *j, const Latentd__V1__Job *job)
     cli_json_bytes(j, "request_id", job->request_id);
     if (job->spec)
         cli_json_bytes(j, "label", job->spec->label);
+    cli_account_fields(j, job);
+    cli_json_bool(j, "late", job->late);
     cli_json_i64(j, "create_us", job->create_us);
     cli_json_i64(j, "start_us", job->start_us);
     cli_json_i64(j, "end_us", job->end_us);

@@ -34,13 +34,27 @@ static int parse_u64(const char *text, size_t len, uint64_t max, const char *wha
     return 0;
 }
 
+static int parse_u32(const char *text, size_t len, const char *what, uint32_t *out,
+                     struct ltd_err *err)
+{
+    uint64_t v;
+    if (parse_u64(text, len, UINT32_MAX, what, &v, err) != 0)
+        return -1;
+    *out = (uint32_t)v;
+    return 0;
+}
+
+int cli_u32_read(const char *text, const char *what, uint32_t *out, struct ltd_err *err)
+{
+    return parse_u32(text, strlen(text), what, out, err);
+}
+
 static int set_u32(void *at, const char *text, const char *what, struct ltd_err *err)
 {
     struct cli_u32 *out = at;
-    uint64_t v;
-    if (parse_u64(text, strlen(text), UINT32_MAX, what, &v, err) != 0)
+    if (cli_u32_read(text, what, &out->value, err) != 0)
         return -1;
-    *out = (struct cli_u32){true, (uint32_t)v};
+    out->set = true;
     return 0;
 }
 
@@ -113,33 +127,53 @@ static int set_ids(void *at, const char *text, const char *what, struct ltd_err 
     return cli_ids_append(out, text, what, err);
 }
 
-static int parse_depth(const char *text, size_t len, const char *what, struct cli_depth *out,
-                       struct ltd_err *err)
+/* `expected` says which forms the option knows. */
+static int parse_depth(const char *text, size_t len, const char *what, const char *expected,
+                       struct cli_depth *out, struct ltd_err *err)
 {
+    uint32_t steps;
     if (len == strlen("adaptive") && memcmp(text, "adaptive", len) == 0) {
         *out = (struct cli_depth){.set = true, .adaptive = true};
         return 0;
     }
-    uint64_t v;
     if (len == 0 || text[0] < '0' || text[0] > '9')
-        return ltd_fail(err, LTD_E_INVALID, "%s: \"%.*s\", expected a number of steps or adaptive",
-                        what, (int)len, text);
-    if (parse_u64(text, len, UINT32_MAX, what, &v, err) != 0)
+        return ltd_fail(err, LTD_E_INVALID, "%s: \"%.*s\", expected %s", what, (int)len, text,
+                        expected);
+    if (parse_u32(text, len, what, &steps, err) != 0)
         return -1;
-    *out = (struct cli_depth){.set = true, .steps = (uint32_t)v};
+    *out = (struct cli_depth){.set = true, .steps = steps};
+    return 0;
+}
+
+/* "4..32"; `dots` is where the dots stand. On the wire 0 means "the default", so it is no bound. */
+static int parse_range(const char *text, const char *dots, const char *what, struct cli_depth *out,
+                       struct ltd_err *err)
+{
+    struct cli_depth range = {.set = true, .range = true};
+    if (parse_u32(text, (size_t)(dots - text), what, &range.min_steps, err) != 0 ||
+        parse_u32(dots + 2, strlen(dots + 2), what, &range.max_steps, err) != 0)
+        return -1;
+    if (range.min_steps == 0 || range.min_steps > range.max_steps)
+        return ltd_fail(err, LTD_E_INVALID, "%s: %s, expected MIN..MAX with 1 <= MIN <= MAX", what,
+                        text);
+    *out = range;
     return 0;
 }
 
 static int set_depth(void *at, const char *text, const char *what, struct ltd_err *err)
 {
-    return parse_depth(text, strlen(text), what, at, err);
+    const char *dots = strstr(text, "..");
+    if (dots)
+        return parse_range(text, dots, what, at, err);
+    return parse_depth(text, strlen(text), what, "a number of steps, adaptive or MIN..MAX", at,
+                       err);
 }
 
 /* A depth that is listed twice would be computed twice and shown in two equal columns. */
 static int refuse_repeated(const struct cli_depths *list, const char *what, struct ltd_err *err)
 {
     const struct cli_depth *last = &list->items[list->n - 1];
-    char name[16];
+    char name[CLI_DEPTH_NAME_BYTES];
     for (size_t i = 0; i + 1 < list->n; i++)
         if (list->items[i].adaptive == last->adaptive && list->items[i].steps == last->steps)
             return ltd_fail(err, LTD_E_INVALID, "%s: depth %s is listed twice", what,
@@ -157,7 +191,8 @@ static int set_depths(void *at, const char *text, const char *what, struct ltd_e
         if (!grown)
             return ltd_fail(err, LTD_E_EXHAUSTED, "%s: no memory", what);
         out->items = grown;
-        if (parse_depth(text, len, what, &out->items[out->n], err) != 0)
+        if (parse_depth(text, len, what, "a number of steps or adaptive", &out->items[out->n],
+                        err) != 0)
             return -1;
         out->n++;
         if (refuse_repeated(out, what, err) != 0)
@@ -168,19 +203,111 @@ static int set_depths(void *at, const char *text, const char *what, struct ltd_e
     }
 }
 
+/* Sorted in, because the contract wants rising tokens and people type them in any order. */
+static int insert_depth_at(struct cli_depth_ats *list, struct cli_depth_at at, const char *what,
+                           struct ltd_err *err)
+{
+    size_t i = list->n;
+    while (i > 0 && list->items[i - 1].token > at.token)
+        i--;
+    if (i > 0 && list->items[i - 1].token == at.token)
+        return ltd_fail(err, LTD_E_INVALID, "%s: token %" PRIu32 " is given twice", what, at.token);
+    struct cli_depth_at *grown = reallocarray(list->items, list->n + 1, sizeof *grown);
+    if (!grown)
+        return ltd_fail(err, LTD_E_EXHAUSTED, "%s: no memory", what);
+    list->items = grown;
+    memmove(grown + i + 1, grown + i, (list->n - i) * sizeof *grown);
+    grown[i] = at;
+    list->n++;
+    return 0;
+}
+
+static int set_depth_ats(void *at, const char *text, const char *what, struct ltd_err *err)
+{
+    struct cli_depth_at one;
+    size_t len = strcspn(text, "=");
+    if (text[len] == '\0')
+        return ltd_fail(err, LTD_E_INVALID, "%s: \"%s\", expected TOKEN=STEPS", what, text);
+    if (parse_u32(text, len, what, &one.token, err) != 0 ||
+        parse_u32(text + len + 1, strlen(text + len + 1), what, &one.steps, err) != 0)
+        return -1;
+    return insert_depth_at(at, one, what, err);
+}
+
+static const struct {
+    const char *name;
+    uint64_t ms;
+} units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}};
+
+/* Milliseconds per `name`; 0 when there is no such unit. */
+static uint64_t unit_ms(const char *name)
+{
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (strcmp(units[i].name, name) == 0)
+            return units[i].ms;
+    return 0;
+}
+
+/* The part behind the point, at most 9 digits, in milliseconds; false when it is no whole number. */
+static bool fraction_ms(const char *digits, size_t len, uint64_t ms_per_unit, uint64_t *out)
+{
+    uint64_t numerator = 0, denominator = 1;
+    if (len == 0 || len > 9)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        numerator = numerator * 10 + (uint64_t)(digits[i] - '0');
+        denominator *= 10;
+    }
+    *out = numerator * ms_per_unit / denominator;
+    return numerator * ms_per_unit % denominator == 0;
+}
+
+/*
+ * "20s": digits, perhaps a point and more digits, and a unit. A number without a unit is refused:
+ * half of its readers would take it for seconds and half for milliseconds.
+ */
+static int set_duration(void *at, const char *text, const char *what, struct ltd_err *err)
+{
+    struct cli_u64 *out = at;
+    static const char digits[] = "0123456789";
+    uint64_t whole, ms, more_ms = 0;
+    size_t n_whole = strspn(text, digits);
+    size_t n_fraction = text[n_whole] == '.' ? strspn(text + n_whole + 1, digits) : 0;
+    const char *unit = text + n_whole + (text[n_whole] == '.' ? 1 + n_fraction : 0);
+    uint64_t ms_per_unit = unit_ms(unit);
+    if (n_whole == 0 || ms_per_unit == 0)
+        return ltd_fail(err, LTD_E_INVALID,
+                        "%s: \"%s\" is no duration, expected a number and ms, s, m or h", what,
+                        text);
+    if (parse_u64(text, n_whole, UINT64_MAX, what, &whole, err) != 0)
+        return -1;
+    if (text[n_whole] == '.' && !fraction_ms(text + n_whole + 1, n_fraction, ms_per_unit, &more_ms))
+        return ltd_fail(err, LTD_E_INVALID, "%s: %s, expected whole milliseconds", what, text);
+    if (__builtin_mul_overflow(whole, ms_per_unit, &ms) || __builtin_add_overflow(ms, more_ms, &ms))
+        return ltd_fail(err, LTD_E_INVALID, "%s: %s does not fit", what, text);
+    if (ms == 0)
+        return ltd_fail(err, LTD_E_INVALID, "%s: %s, expected more than 0", what, text);
+    *out = (struct cli_u64){true, ms};
+    return 0;
+}
+
 typedef int (*set_fn)(void *at, const char *text, const char *what, struct ltd_err *err);
 
 static const set_fn setters[] = {
-    [CLI_U32] = set_u32,     [CLI_U64] = set_u64,       [CLI_NUMBER] = set_number,
-    [CLI_TEXT] = set_text,   [CLI_TEXTS] = set_texts,   [CLI_IDS] = set_ids,
-    [CLI_DEPTH] = set_depth, [CLI_DEPTHS] = set_depths,
+    [CLI_U32] = set_u32,           [CLI_U64] = set_u64,       [CLI_NUMBER] = set_number,
+    [CLI_TEXT] = set_text,         [CLI_TEXTS] = set_texts,   [CLI_IDS] = set_ids,
+    [CLI_DEPTH] = set_depth,       [CLI_DEPTHS] = set_depths, [CLI_DEPTH_ATS] = set_depth_ats,
+    [CLI_DURATION] = set_duration,
 };
 
 const char *cli_depth_name(const struct cli_depth *depth, char *buf, size_t size)
 {
     if (depth->adaptive)
         return "adaptive";
-    snprintf(buf, size, "%" PRIu32, depth->steps);
+    if (depth->range)
+        snprintf(buf, size, "%" PRIu32 "..%" PRIu32, depth->min_steps, depth->max_steps);
+    else
+        snprintf(buf, size, "%" PRIu32, depth->steps);
     return buf;
 }
 
@@ -335,12 +462,16 @@ static void free_value(const struct cli_option *row, void *at)
     case CLI_DEPTHS:
         free(((struct cli_depths *)at)->items);
         break;
+    case CLI_DEPTH_ATS:
+        free(((struct cli_depth_ats *)at)->items);
+        break;
     case CLI_FLAG:
     case CLI_U32:
     case CLI_U64:
     case CLI_NUMBER:
     case CLI_TEXT:
     case CLI_DEPTH:
+    case CLI_DURATION:
         break;
     }
 }

@@ -29,15 +29,17 @@
 
 /* What stands at a row's offset, and what its value looks like. */
 enum cli_kind {
-    CLI_FLAG,   /* bool; takes no value */
-    CLI_U32,    /* struct cli_u32; decimal digits */
-    CLI_U64,    /* struct cli_u64; decimal digits */
-    CLI_NUMBER, /* struct cli_number; whatever strtod reads whole, "nan" and "inf" included */
-    CLI_TEXT,   /* const char *; borrowed from argv */
-    CLI_TEXTS,  /* struct cli_texts; repeatable */
-    CLI_IDS,    /* struct cli_ids; "1,2,3" */
-    CLI_DEPTH,  /* struct cli_depth; a number of steps or "adaptive" */
-    CLI_DEPTHS, /* struct cli_depths; "1,2,4,adaptive" */
+    CLI_FLAG,      /* bool; takes no value */
+    CLI_U32,       /* struct cli_u32; decimal digits */
+    CLI_U64,       /* struct cli_u64; decimal digits */
+    CLI_NUMBER,    /* struct cli_number; whatever strtod reads whole, "nan" and "inf" included */
+    CLI_TEXT,      /* const char *; borrowed from argv */
+    CLI_TEXTS,     /* struct cli_texts; repeatable */
+    CLI_IDS,       /* struct cli_ids; "1,2,3" */
+    CLI_DEPTH,     /* struct cli_depth; a number of steps, "adaptive", or "4..32" */
+    CLI_DEPTHS,    /* struct cli_depths; "1,2,4,adaptive" */
+    CLI_DEPTH_ATS, /* struct cli_depth_ats; "3=64", repeatable, at most once per token */
+    CLI_DURATION,  /* struct cli_u64 in milliseconds; "1500ms", "20s", "1.5m", "2h" */
 };
 
 struct cli_u32 {
@@ -66,14 +68,27 @@ struct cli_ids {
     size_t n;
 };
 
+/* At most one of `adaptive` and `range` is true; `steps` counts when neither is. */
 struct cli_depth {
     bool set;
     bool adaptive;
-    uint32_t steps; /* when not adaptive */
+    bool range;
+    uint32_t steps;
+    uint32_t min_steps, max_steps; /* of a range: 1 <= min_steps <= max_steps */
 };
 
 struct cli_depths {
     struct cli_depth *items; /* [n], owned */
+    size_t n;
+};
+
+struct cli_depth_at {
+    uint32_t token;
+    uint32_t steps;
+};
+
+struct cli_depth_ats {
+    struct cli_depth_at *items; /* [n], owned, by rising token */
     size_t n;
 };
 
@@ -138,7 +153,14 @@ bool cli_nearest_better(const char *typed, size_t typed_len, const char *candida
  */
 int cli_ids_append(struct cli_ids *ids, const char *text, const char *what, struct ltd_err *err);
 
-/* "adaptive" or the number of steps; `buf` is used for the latter. */
+/*
+ * cli_u32_read - `text` as a whole number of at most 32 bits; `what` names it in messages.
+ * For words that are no option. Errors: LTD_E_INVALID.
+ */
+int cli_u32_read(const char *text, const char *what, uint32_t *out, struct ltd_err *err);
+
+/* "adaptive", "4..32" or the number of steps; `buf` is used for the latter two. */
+#define CLI_DEPTH_NAME_BYTES 24
 const char *cli_depth_name(const struct cli_depth *depth, char *buf, size_t size);
 
 #endif

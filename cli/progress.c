@@ -50,6 +50,8 @@ size_t cli_progress_format(const struct cli_progress_view *view, size_t columns,
             append(out, "  %.4g steps/s", view->steps_per_s);
         if (view->criterion_value > 0)
             append(out, "  criterion %.3g", view->criterion_value);
+        if (view->ends_in_s > 0)
+            append(out, "  ends in %" PRIu32 " s", view->ends_in_s);
     }
     size_t len = strlen(out);
     if (columns > CLI_PROGRESS_BYTES - 1)

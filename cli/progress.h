@@ -28,6 +28,7 @@ struct cli_progress_view {
     uint32_t max_steps;
     double steps_per_s;
     double criterion_value;
+    uint32_t ends_in_s; /* as the daemon predicted when the job started */
 };
 
 struct cli_progress {

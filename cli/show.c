@@ -82,6 +82,7 @@ static void finished_fields(const Latentd__V1__Finished *finished, struct cli_js
     cli_json_u64(j, "prompt_tokens", finished->prompt_tokens);
     cli_json_u64(j, "output_tokens", finished->output_tokens);
     cli_json_u64(j, "total_steps", finished->total_steps);
+    cli_json_bool(j, "late", finished->late);
 }
 
 /* What kind of event it is, and the fields that only this kind has. */
@@ -95,6 +96,7 @@ static void event_fields(const Latentd__V1__JobEvent *event, struct cli_json *j)
         break;
     case LATENTD__V1__JOB_EVENT__EVENT_STARTED:
         cli_json_str(j, "event", "started");
+        cli_json_i64(j, "predicted_end_us", event->started->predicted_end_us);
         break;
     case LATENTD__V1__JOB_EVENT__EVENT_TOKENS:
         cli_json_str(j, "event", "tokens");
@@ -110,6 +112,10 @@ static void event_fields(const Latentd__V1__JobEvent *event, struct cli_json *j)
     case LATENTD__V1__JOB_EVENT__EVENT_FINISHED:
         cli_json_str(j, "event", "finished");
         finished_fields(event->finished, j);
+        break;
+    case LATENTD__V1__JOB_EVENT__EVENT_PRIORITIZED:
+        cli_json_str(j, "event", "prioritized");
+        cli_json_u64(j, "priority", event->prioritized->priority);
         break;
     case LATENTD__V1__JOB_EVENT__EVENT__NOT_SET:
     case _LATENTD__V1__JOB_EVENT__EVENT__CASE_IS_INT_SIZE:
@@ -131,6 +137,16 @@ static int print_json_event(const Latentd__V1__JobEvent *event, struct ltd_err *
     return cli_json_print(&j, err);
 }
 
+/* Whole seconds until a moment, 1 for less; 0 when it is unknown or has passed. */
+static uint32_t seconds_until(int64_t moment_us)
+{
+    int64_t left_us = moment_us - ltd_wall_us();
+    if (moment_us <= 0 || left_us <= 0)
+        return 0;
+    int64_t left_s = (left_us + 999999) / 1000000;
+    return left_s > UINT32_MAX ? UINT32_MAX : (uint32_t)left_s;
+}
+
 /* The progress line after this event; events that bring text redraw it behind the text. */
 static void draw_progress(struct cli_show *show, const Latentd__V1__JobEvent *event)
 {
@@ -145,6 +161,7 @@ static void draw_progress(struct cli_show *show, const Latentd__V1__JobEvent *ev
         view.criterion_value = event->thinking->criterion_value;
         view.steps_per_s =
             cli_progress_rate(&show->progress, show->answer.n_steps + view.step, ltd_now_ns());
+        view.ends_in_s = seconds_until(show->answer.predicted_end_us);
     } else {
         return;
     }

@@ -24,9 +24,12 @@
 
 struct cli_depth_args {
     struct cli_depth depth;
+    const char *criterion; /* a name of cli/names.h; NULL: the service's default */
+    struct cli_number threshold;
     struct cli_u32 min_steps;
     struct cli_u32 max_steps;
-    struct cli_number threshold;
+    struct cli_u32 check_every;
+    bool tokenwise;
     struct cli_number init_scale;
     struct cli_u64 seed;
     const char *model;
@@ -48,7 +51,12 @@ struct cli_job_args {
     struct cli_number repetition_penalty;
     struct cli_u32 logprobs;
     bool ignore_eos;
+    struct cli_depth_ats depth_at;
+    struct cli_u64 within_ms;
+    struct cli_u64 per_token_ms;
     struct cli_u64 max_run_ms;
+    struct cli_u32 priority;
+    const char *client;
     const char *label;
     const char *request_id;
 };
@@ -56,13 +64,14 @@ struct cli_job_args {
 extern const struct cli_option cli_depth_rows[];
 extern const struct cli_option cli_prompt_rows[];
 extern const struct cli_option cli_job_rows[];
-#define CLI_N_DEPTH_ROWS  7
+#define CLI_N_DEPTH_ROWS  10
 #define CLI_N_PROMPT_ROWS 3
-#define CLI_N_JOB_ROWS    12
+#define CLI_N_JOB_ROWS    17
 
 struct cli_depth_message {
     Latentd__V1__Depth depth;
     Latentd__V1__AdaptiveDepth adaptive;
+    Latentd__V1__DepthRange range;
 };
 
 struct cli_prompt_message {
@@ -78,14 +87,29 @@ struct cli_spec_message {
     Latentd__V1__Sampling sampling;
     struct cli_depth_message depth;
     struct cli_prompt_message prompt;
-    ProtobufCBinaryData *stop; /* [args->stop.n], owned; cli_spec_fini */
+    Latentd__V1__Budget budget;
+    /* Owned; cli_spec_fini. */
+    ProtobufCBinaryData *stop;      /* [args->stop.n] */
+    Latentd__V1__DepthAt *at;       /* [args->depth_at.n] */
+    Latentd__V1__DepthAt **at_ptrs; /* [args->depth_at.n], into `at` */
 };
 
 /*
+ * cli_depth_adaptive_flag - the first flag among those that were given that only an adaptive depth
+ * has (--criterion, --threshold, --min-steps, --max-steps, --check-every), with its dashes; NULL
+ * when there is none.
+ */
+const char *cli_depth_adaptive_flag(const struct cli_depth_args *args);
+
+/* cli_depth_forget_adaptive - as if none of those flags had been given. */
+void cli_depth_forget_adaptive(struct cli_depth_args *args);
+
+/*
  * cli_depth_build - fill `out`; returns the message to point at, or NULL when no flag said anything
- * about depth. `failed` is set with LTD_E_INVALID when a fixed depth meets adaptive flags.
+ * about depth. `failed` is set with LTD_E_INVALID when a fixed depth or a range meets adaptive flags,
+ * a range meets --tokenwise, or a criterion is unknown.
  *
- * --min-steps, --max-steps or --threshold without --depth mean --depth adaptive.
+ * Flags of an adaptive depth without --depth mean --depth adaptive.
  */
 Latentd__V1__Depth *cli_depth_build(const struct cli_depth_args *args,
                                     struct cli_depth_message *out, bool *failed,

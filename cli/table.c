@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "cli/out.h"
 
 void cli_table_init(struct cli_table *table, const char *aligns)
@@ -77,32 +76,36 @@ static void put_cell(struct ltd_bytes *line, const char *cell, char align, size_
 }
 
 /* One row. What pads its last cells, empty ones included, is cut off again. */
-static void put_row(struct ltd_bytes *line, const struct cli_table *table, size_t first,
+static void put_row(struct ltd_bytes *out, const struct cli_table *table, size_t first,
                     const size_t *widths, size_t n_columns)
 {
-    ltd_bytes_clear(line);
     for (size_t i = 0; i < n_columns; i++)
-        put_cell(line, table->cells[first + i], table->aligns[i], widths[i]);
-    while (line->len > 0 && line->data[line->len - 1] == ' ')
-        line->len--;
-    ltd_bytes_put_u8(line, '\n');
+        put_cell(out, table->cells[first + i], table->aligns[i], widths[i]);
+    while (out->len > 0 && out->data[out->len - 1] == ' ')
+        out->len--;
+    ltd_bytes_put_u8(out, '\n');
+}
+
+void cli_table_put(const struct cli_table *table, struct ltd_bytes *out)
+{
+    size_t n_columns = strlen(table->aligns);
+    size_t *widths = column_widths(table, n_columns);
+    out->failed |= table->failed || !widths;
+    for (size_t i = 0; !out->failed && i < table->n_cells; i += n_columns) {
+        ltd_assert(table->n_cells - i >= n_columns, table->n_cells - i, n_columns);
+        put_row(out, table, i, widths, n_columns);
+    }
+    free(widths);
 }
 
 int cli_table_print(const struct cli_table *table, struct ltd_err *err)
 {
-    size_t n_columns = strlen(table->aligns);
-    size_t *widths = column_widths(table, n_columns);
-    bool failed = table->failed || !widths;
-    struct ltd_bytes line;
-    ltd_bytes_init(&line);
-    for (size_t i = 0; !failed && i < table->n_cells; i += n_columns) {
-        ltd_assert(table->n_cells - i >= n_columns, table->n_cells - i, n_columns);
-        put_row(&line, table, i, widths, n_columns);
-        failed = line.failed;
-        if (!failed)
-            cli_out_text(line.data, line.len);
-    }
-    ltd_bytes_fini(&line);
-    free(widths);
-    return failed ? ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a table") : 0;
+    struct ltd_bytes text;
+    ltd_bytes_init(&text);
+    cli_table_put(table, &text);
+    int rc = text.failed ? ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a table") : 0;
+    if (rc == 0)
+        cli_out_text(text.data, text.len);
+    ltd_bytes_fini(&text);
+    return rc;
 }

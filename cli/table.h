@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
 
 struct cli_table {
@@ -29,6 +30,9 @@ void cli_table_fini(struct cli_table *table);
 /* The next cell: formatted text. Control characters are replaced. */
 void cli_table_cell(struct cli_table *table, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* cli_table_put - appended to `out`, which remembers when memory is out, as the table does. */
+void cli_table_put(const struct cli_table *table, struct ltd_bytes *out);
 
 /* cli_table_print - to standard output. LTD_E_EXHAUSTED when memory was out on the way. */
 int cli_table_print(const struct cli_table *table, struct ltd_err *err);

@@ -63,7 +63,8 @@ const struct cli_verb *cli_verb_find(const char *name);
 /* cli_verb_nearest - the verb that `name` is nearly, or NULL. */
 const struct cli_verb *cli_verb_nearest(const char *name);
 
-extern const struct cli_verb cli_think, cli_submit, cli_watch, cli_result, cli_jobs, cli_cancel,
-    cli_delete, cli_tokenize, cli_detokenize, cli_score, cli_info, cli_health, cli_eval;
+extern const struct cli_verb cli_think, cli_submit, cli_continue, cli_watch, cli_result, cli_jobs,
+    cli_priority, cli_cancel, cli_delete, cli_tokenize, cli_detokenize, cli_score, cli_info,
+    cli_top, cli_health, cli_eval, cli_plan;
 
 #endif

@@ -7,8 +7,9 @@
 #include <string.h>
 
 const struct cli_verb *const cli_verbs[] = {
-    &cli_think,    &cli_submit,     &cli_watch, &cli_result, &cli_jobs,   &cli_cancel, &cli_delete,
-    &cli_tokenize, &cli_detokenize, &cli_score, &cli_info,   &cli_health, &cli_eval,
+    &cli_think,    &cli_submit, &cli_continue, &cli_watch,    &cli_result,     &cli_jobs,
+    &cli_priority, &cli_cancel, &cli_delete,   &cli_tokenize, &cli_detokenize, &cli_score,
+    &cli_info,     &cli_top,    &cli_health,   &cli_eval,     &cli_plan,
 };
 
 const size_t cli_n_verbs = sizeof cli_verbs / sizeof cli_verbs[0];

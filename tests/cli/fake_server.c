@@ -14,6 +14,7 @@
 #include "latentd/v1/latentd.pb-c.h"
 #include "rpc/call.h"
 #include "rpc/server.h"
+#include "tests/cli/fake_status.h"
 
 /* Questions of an evaluation wait here for the next turn of the loop. */
 struct waiting {
@@ -38,7 +39,8 @@ struct fake {
     bool is_cut; /* "jobs/cut" was cut once */
     bool is_flaky;
     atomic_uint window, n_cancelled, most_waiting, n_refused, n_watches, n_generates;
-    atomic_bool has_tokenizer;
+    atomic_ullong n_statuses; /* answered since fake_rewind_status */
+    atomic_bool has_tokenizer, is_away;
     atomic_int health;
 };
 
@@ -116,19 +118,45 @@ static void describe_prompt(FILE *out, const Latentd__V1__Prompt *prompt)
     }
 }
 
+static void describe_adaptive(FILE *out, const Latentd__V1__AdaptiveDepth *adaptive)
+{
+    fprintf(out, " adaptive[min %" PRIu32 " max %" PRIu32, adaptive->min_steps,
+            adaptive->max_steps);
+    if (adaptive->criterion)
+        fprintf(out, " criterion %d", (int)adaptive->criterion);
+    if (adaptive->threshold_set_case)
+        fprintf(out, " threshold %g", adaptive->threshold);
+    if (adaptive->check_every)
+        fprintf(out, " every %" PRIu32, adaptive->check_every);
+    fprintf(out, "]");
+}
+
 static void describe_depth(FILE *out, const Latentd__V1__Depth *depth)
 {
     if (!depth)
         return;
     if (depth->mode_case == LATENTD__V1__DEPTH__MODE_FIXED_STEPS)
         fprintf(out, " fixed[%" PRIu32 "]", depth->fixed_steps);
-    if (depth->mode_case != LATENTD__V1__DEPTH__MODE_ADAPTIVE)
-        return;
-    fprintf(out, " adaptive[min %" PRIu32 " max %" PRIu32, depth->adaptive->min_steps,
-            depth->adaptive->max_steps);
-    if (depth->adaptive->threshold_set_case)
-        fprintf(out, " threshold %g", depth->adaptive->threshold);
-    fprintf(out, "]");
+    if (depth->mode_case == LATENTD__V1__DEPTH__MODE_RANGE)
+        fprintf(out, " range[%" PRIu32 " %" PRIu32 "]", depth->range->min_steps,
+                depth->range->max_steps);
+    if (depth->mode_case == LATENTD__V1__DEPTH__MODE_ADAPTIVE)
+        describe_adaptive(out, depth->adaptive);
+    if (depth->tokenwise)
+        fprintf(out, " tokenwise");
+    for (size_t i = 0; i < depth->n_at; i++)
+        fprintf(out, " at[%" PRIu32 "=%" PRIu32 "]", depth->at[i]->token, depth->at[i]->steps);
+}
+
+static void describe_account(FILE *out, const Latentd__V1__JobSpec *spec)
+{
+    if (spec->budget)
+        fprintf(out, " budget[token %" PRIu64 " total %" PRIu64 "]", spec->budget->token_ms,
+                spec->budget->total_ms);
+    if (spec->priority_set_case)
+        fprintf(out, " priority[%" PRIu32 "]", spec->priority);
+    if (spec->client.len)
+        fprintf(out, " client[%.*s]", (int)spec->client.len, (const char *)spec->client.data);
 }
 
 static void describe_sampling(FILE *out, const Latentd__V1__Sampling *s)
@@ -152,6 +180,7 @@ static void describe_spec(FILE *out, const Latentd__V1__JobSpec *spec)
     describe_prompt(out, spec->prompt);
     describe_depth(out, spec->depth);
     describe_sampling(out, spec->sampling);
+    describe_account(out, spec);
     if (spec->model.len)
         fprintf(out, " model[%.*s]", (int)spec->model.len, (const char *)spec->model.data);
     if (spec->max_tokens)
@@ -187,6 +216,13 @@ static void fill_job(Latentd__V1__Job *job, const char *name, Latentd__V1__JobSt
     job->create_us = 1900000000000000;
     job->start_us = 1900000001000000;
     job->end_us = job->done ? 1900000003500000 : 0;
+    job->priority = 16;
+    job->client = bytes("unix:uid=7");
+    job->continues = bytes("jobs/before");
+    /* Unknown where a progress line is looked at: it counts seconds of the real clock. */
+    if (state != LATENTD__V1__JOB_STATE__JOB_STATE_QUEUED && strcmp(name, "jobs/big") != 0)
+        job->predicted_end_us = 1900000009000000;
+    job->late = state == LATENTD__V1__JOB_STATE__JOB_STATE_SUCCEEDED;
 }
 
 static void send_queued(struct rpc_call *call, const char *name, bool with_job)
@@ -210,9 +246,23 @@ static void send_started(struct rpc_call *call, const char *name)
     Latentd__V1__JobEvent event = LATENTD__V1__JOB_EVENT__INIT;
     Latentd__V1__Started started = LATENTD__V1__STARTED__INIT;
     event.name = bytes(name);
-    event.seq = 2;
+    event.seq = strcmp(name, "jobs/moved") == 0 ? 3 : 2;
     event.event_case = LATENTD__V1__JOB_EVENT__EVENT_STARTED;
     event.started = &started;
+    started.predicted_end_us = 1900000009000000;
+    send_message(call, &event.base);
+}
+
+static void send_prioritized(struct rpc_call *call, const char *name, uint64_t seq,
+                             uint32_t priority)
+{
+    Latentd__V1__JobEvent event = LATENTD__V1__JOB_EVENT__INIT;
+    Latentd__V1__Prioritized prioritized = LATENTD__V1__PRIORITIZED__INIT;
+    event.name = bytes(name);
+    event.seq = seq;
+    event.event_case = LATENTD__V1__JOB_EVENT__EVENT_PRIORITIZED;
+    event.prioritized = &prioritized;
+    prioritized.priority = priority;
     send_message(call, &event.base);
 }
 
@@ -223,6 +273,7 @@ struct token {
     uint32_t steps;
     bool adaptive;
     bool logprobs;
+    bool budget; /* time or load ended the thought */
 };
 
 static void fill_logprobs(Latentd__V1__TokenLogprobs *logprobs, Latentd__V1__TopLogprob *top,
@@ -242,9 +293,10 @@ static void send_token(struct rpc_call *call, const char *name, const struct tok
 {
     Latentd__V1__JobEvent event = LATENTD__V1__JOB_EVENT__INIT;
     Latentd__V1__Tokens tokens = LATENTD__V1__TOKENS__INIT;
-    Latentd__V1__ExitReason exit_reason = token->adaptive
-                                              ? LATENTD__V1__EXIT_REASON__EXIT_REASON_CONVERGED
-                                              : LATENTD__V1__EXIT_REASON__EXIT_REASON_FIXED;
+    Latentd__V1__ExitReason exit_reason =
+        token->budget     ? LATENTD__V1__EXIT_REASON__EXIT_REASON_BUDGET
+        : token->adaptive ? LATENTD__V1__EXIT_REASON__EXIT_REASON_CONVERGED
+                          : LATENTD__V1__EXIT_REASON__EXIT_REASON_FIXED;
     Latentd__V1__TokenLogprobs logprobs, *logprobs_ptr = &logprobs;
     Latentd__V1__TopLogprob top, *top_ptr;
     double criterion_value = 0.1;
@@ -288,6 +340,7 @@ struct ending {
     Latentd__V1__FinishReason reason;
     int status; /* of the error, 0 = none */
     const char *tail;
+    bool late;
 };
 
 static void send_finished(struct rpc_call *call, const char *name, const struct ending *ending)
@@ -304,6 +357,7 @@ static void send_finished(struct rpc_call *call, const char *name, const struct 
     finished.output_tokens = 2;
     finished.total_steps = 80;
     finished.text_tail = bytes(ending->tail ? ending->tail : "");
+    finished.late = ending->late;
     if (ending->status) {
         error.code = ending->status;
         error.message = bytes("rank 3 was lost");
@@ -398,9 +452,18 @@ static void generate_think(struct rpc_call *call)
     const char *name = "jobs/big";
     send_queued(call, name, true);
     send_thinking(call, name, 0, 4);
-    send_token(call, name, &(struct token){3, 11, "deep ", 16, true, true});
+    send_token(
+        call, name,
+        &(struct token){
+            .seq = 3, .id = 11, .text = "deep ", .steps = 16, .adaptive = true, .logprobs = true});
     send_thinking(call, name, 1, 9);
-    send_token(call, name, &(struct token){4, 12, "thoug\xC3\xA4", 24, true, true});
+    send_token(call, name,
+               &(struct token){.seq = 4,
+                               .id = 12,
+                               .text = "thoug\xC3\xA4",
+                               .steps = 24,
+                               .adaptive = true,
+                               .logprobs = true});
     send_finished(call, name,
                   &(struct ending){.seq = 5, .reason = REASON(STOP), .tail = "ht \"x\""});
     rpc_call_finish(call, LTD_OK, NULL);
@@ -411,7 +474,7 @@ static void generate_ids(struct rpc_call *call)
     const char *name = "jobs/now";
     send_queued(call, name, true);
     for (uint32_t i = 0; i < 3; i++)
-        send_token(call, name, &(struct token){2 + i, 7 + i, "", 4, false, false});
+        send_token(call, name, &(struct token){.seq = 2 + i, .id = 7 + i, .text = "", .steps = 4});
     send_finished(call, name, &(struct ending){.seq = 5, .reason = REASON(LENGTH)});
     rpc_call_finish(call, LTD_OK, NULL);
 }
@@ -420,11 +483,32 @@ static void generate_broken(struct rpc_call *call, Latentd__V1__FinishReason rea
 {
     const char *name = "jobs/now";
     send_queued(call, name, true);
-    send_token(call, name, &(struct token){3, 11, "part", 16, false, false});
+    send_token(call, name, &(struct token){.seq = 3, .id = 11, .text = "part", .steps = 16});
     send_finished(call, name,
                   &(struct ending){
                       .seq = 4, .reason = reason, .status = reason == REASON(ERROR) ? status : 0});
     rpc_call_finish_status(call, (enum rpc_status)status, "rank 3 was lost");
+}
+
+/* Too many jobs, and a word on when to come again. */
+static void generate_busy(struct rpc_call *call, const char *ms)
+{
+    struct ltd_err err;
+    ltd_fail(&err, LTD_E_EXHAUSTED, "the queue is full");
+    ltd_err_retry_after(&err, (uint32_t)strtoul(ms, NULL, 10));
+    rpc_call_finish_err(call, &err);
+}
+
+/* A range that ran short of time. */
+static void generate_late(struct rpc_call *call)
+{
+    send_queued(call, "jobs/now", true);
+    send_prioritized(call, "jobs/now", 2, 20);
+    send_token(call, "jobs/now",
+               &(struct token){.seq = 3, .id = 11, .text = "hasty", .steps = 5, .budget = true});
+    send_finished(call, "jobs/now",
+                  &(struct ending){.seq = 4, .reason = REASON(LENGTH), .late = true});
+    rpc_call_finish(call, LTD_OK, NULL);
 }
 
 static void generate_text(struct fake *fake, struct rpc_call *call, const char *text,
@@ -434,12 +518,17 @@ static void generate_text(struct fake *fake, struct rpc_call *call, const char *
         rpc_call_finish_status(call, (enum rpc_status)atoi(text + 7), "as you wish");
     } else if (strncmp(text, "broken ", 7) == 0) {
         generate_broken(call, REASON(ERROR), atoi(text + 7));
+    } else if (strncmp(text, "busy ", 5) == 0) {
+        generate_busy(call, text + 5);
+    } else if (strcmp(text, "hasty") == 0) {
+        generate_late(call);
     } else if (strcmp(text, "late") == 0) {
         generate_broken(call, REASON(DEADLINE), RPC_DEADLINE_EXCEEDED);
     } else if (strcmp(text, "hang") == 0) {
         send_queued(call, "jobs/now", true);
         send_started(call, "jobs/now");
-        send_token(call, "jobs/now", &(struct token){3, 11, "part", 16, false, false});
+        send_token(call, "jobs/now",
+                   &(struct token){.seq = 3, .id = 11, .text = "part", .steps = 16});
     } else if (strcmp(text, "think") == 0) {
         generate_think(call);
     } else if (strcmp(text, "nothing") == 0) {
@@ -447,7 +536,7 @@ static void generate_text(struct fake *fake, struct rpc_call *call, const char *
     } else if (strcmp(text, "garbage") == 0) {
         rpc_call_reply(call, "\xFF\xFF\xFF", 3);
     } else if (strcmp(text, "quiet") == 0) {
-        answer_whole(call, &(struct token){3, 2, "", 8, false, false});
+        answer_whole(call, &(struct token){.seq = 3, .id = 2, .text = "", .steps = 8});
     } else if (text[0] == 'D') {
         generate_question(fake, call, text, request->spec->depth);
     } else {
@@ -512,9 +601,9 @@ static void send_log(struct rpc_call *call, const char *name, uint64_t after_seq
     if (after_seq < 1 && up_to >= 1)
         send_queued(call, name, true);
     if (after_seq < 2 && up_to >= 2)
-        send_token(call, name, &(struct token){2, 11, "one ", 16, false, false});
+        send_token(call, name, &(struct token){.seq = 2, .id = 11, .text = "one ", .steps = 16});
     if (after_seq < 3 && up_to >= 3)
-        send_token(call, name, &(struct token){3, 12, "two", 16, false, false});
+        send_token(call, name, &(struct token){.seq = 3, .id = 12, .text = "two", .steps = 16});
     if (after_seq < 4 && up_to >= 4)
         send_finished(call, name, ending);
 }
@@ -552,6 +641,15 @@ static void on_watch(struct rpc_call *call, const uint8_t *data, size_t len, voi
     } else if (name_is(request->name, "jobs/cancelled")) {
         struct ending cancelled = {.seq = 4, .reason = REASON(CANCELLED)};
         send_log(call, "jobs/cancelled", after, 4, &cancelled);
+        rpc_call_finish(call, LTD_OK, NULL);
+    } else if (name_is(request->name, "jobs/moved")) {
+        send_queued(call, "jobs/moved", true);
+        send_prioritized(call, "jobs/moved", 2, 31);
+        send_started(call, "jobs/moved");
+        send_token(call, "jobs/moved",
+                   &(struct token){.seq = 4, .id = 11, .text = "one", .steps = 5, .budget = true});
+        send_finished(call, "jobs/moved",
+                      &(struct ending){.seq = 5, .reason = REASON(STOP), .late = true});
         rpc_call_finish(call, LTD_OK, NULL);
     } else if (name_is(request->name, "jobs/gone")) {
         rpc_call_finish(call, LTD_E_UNAVAILABLE, "draining");
@@ -644,6 +742,44 @@ static void on_cancel(struct rpc_call *call, const uint8_t *data, size_t len, vo
     Latentd__V1__Job job;
     fill_job(&job, "jobs/whole", LATENTD__V1__JOB_STATE__JOB_STATE_CANCELLED);
     if (name_is(request->name, "jobs/whole"))
+        reply(call, &job.base);
+    else
+        rpc_call_finish(call, LTD_E_NOT_FOUND, "no such job");
+    drop(request);
+}
+
+/* What goes on is called after what was asked: "jobs/whole" is, so that it can be watched. */
+static void on_continue(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    (void)arg;
+    Latentd__V1__ContinueJobRequest *request =
+        unpack(&latentd__v1__continue_job_request__descriptor, data, len);
+    Latentd__V1__Job job;
+    char name[64];
+    snprintf(name, sizeof name, "jobs/t%" PRIu32 "s%" PRIu32, request->more_tokens,
+             request->more_steps);
+    bool is_whole = name_is(request->name, "jobs/whole");
+    fill_job(&job, is_whole ? "jobs/whole" : name, LATENTD__V1__JOB_STATE__JOB_STATE_QUEUED);
+    job.continues = request->name;
+    job.request_id = request->request_id;
+    if (name_is(request->name, "jobs/running"))
+        rpc_call_finish(call, LTD_E_PRECONDITION, "the job has not ended");
+    else
+        reply(call, &job.base);
+    drop(request);
+}
+
+static void on_set_priority(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    (void)arg;
+    Latentd__V1__SetJobPriorityRequest *request =
+        unpack(&latentd__v1__set_job_priority_request__descriptor, data, len);
+    Latentd__V1__Job job;
+    fill_job(&job, "jobs/running", LATENTD__V1__JOB_STATE__JOB_STATE_RUNNING);
+    job.priority = request->priority;
+    if (request->priority > 31)
+        rpc_call_finish(call, LTD_E_INVALID, "priority: found 32, expected 0 to 31");
+    else if (name_is(request->name, "jobs/running"))
         reply(call, &job.base);
     else
         rpc_call_finish(call, LTD_E_NOT_FOUND, "no such job");
@@ -748,6 +884,9 @@ static void on_model(struct rpc_call *call, const uint8_t *data, size_t len, voi
     model.end_tokens = end_tokens;
     model.n_end_tokens = 2;
     model.default_temperature = 0.7;
+    model.kv_policy = bytes("latest-m4");
+    model.kv_format = bytes("f32");
+    model.kv_bytes_per_position = 337920;
     model.tiers = ptrs;
     model.n_tiers = 2;
     reply(call, &model.base);
@@ -757,26 +896,14 @@ static void on_status(struct rpc_call *call, const uint8_t *data, size_t len, vo
 {
     (void)data;
     (void)len;
-    (void)arg;
-    Latentd__V1__ClusterStatus status = LATENTD__V1__CLUSTER_STATUS__INIT;
-    Latentd__V1__RankStatus ranks[2], *ptrs[2] = {&ranks[0], &ranks[1]};
-    for (uint32_t i = 0; i < 2; i++) {
-        latentd__v1__rank_status__init(&ranks[i]);
-        ranks[i].rank = i;
-        ranks[i].host = bytes(i ? "node-b" : "node-a");
-        ranks[i].threads = 4;
-        ranks[i].head_begin = i * 28;
-        ranks[i].head_end = 28 + i * 27;
+    struct fake *fake = arg;
+    struct fake_status status;
+    if (atomic_load(&fake->is_away)) {
+        rpc_call_finish(call, LTD_E_UNAVAILABLE, "restarting");
+        return;
     }
-    status.version = bytes("0.1.0");
-    status.state = bytes("serving");
-    status.ranks = ptrs;
-    status.n_ranks = 2;
-    status.ticks = 4;
-    status.tick_positions = 10;
-    status.tokens_out = 5;
-    status.steps_out = 80;
-    reply(call, &status.base);
+    fake_status_fill(&status, atomic_fetch_add(&fake->n_statuses, 1));
+    reply(call, &status.message.base);
 }
 
 static void on_health(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
@@ -798,7 +925,7 @@ static void on_health(struct rpc_call *call, const uint8_t *data, size_t len, vo
 
 static void start_server(struct fake *fake)
 {
-    static struct rpc_method methods[13];
+    static struct rpc_method methods[15];
     static const struct {
         const char *path;
         rpc_handler_fn handler;
@@ -813,6 +940,8 @@ static void start_server(struct fake *fake)
         {"/latentd.v1.Jobs/List", on_list},
         {"/latentd.v1.Jobs/Cancel", on_cancel},
         {"/latentd.v1.Jobs/Delete", on_delete},
+        {"/latentd.v1.Jobs/Continue", on_continue},
+        {"/latentd.v1.Jobs/SetPriority", on_set_priority},
         {"/latentd.v1.Cluster/GetModel", on_model},
         {"/latentd.v1.Cluster/GetStatus", on_status},
         {"/grpc.health.v1.Health/Check", on_health},
@@ -896,6 +1025,21 @@ void fake_set_tokenizer(struct fake *fake, bool has_tokenizer)
 void fake_set_health(struct fake *fake, int status)
 {
     atomic_store(&fake->health, status);
+}
+
+void fake_rewind_status(struct fake *fake)
+{
+    atomic_store(&fake->n_statuses, 0);
+}
+
+uint64_t fake_n_statuses(const struct fake *fake)
+{
+    return atomic_load(&fake->n_statuses);
+}
+
+void fake_set_away(struct fake *fake, bool is_away)
+{
+    atomic_store(&fake->is_away, is_away);
 }
 
 uint32_t fake_n_cancelled(const struct fake *fake)

@@ -11,6 +11,8 @@
  *       "broken N"   queued, one token, Finished(error), then status N
  *       "hang"       queued, started, one token "part", then nothing until the call ends
  *       "think"      thinking events, then text with a held-back tail
+ *       "busy MS"    RESOURCE_EXHAUSTED that says to come again in MS milliseconds
+ *       "hasty"      a token that time cut short, and an end that is late
  *       "late"       one token, Finished(deadline), then status DEADLINE_EXCEEDED
  *       "nothing"    ends with OK and no Finished
  *       "garbage"    a message that is none of the contract
@@ -22,9 +24,14 @@
  *       "jobs/whole" all events
  *       "jobs/flaky" loses the call behind seq 2, once, and repeats seq 2
  *       "jobs/cut"   the server itself goes away behind seq 2 and comes back
+ *       "jobs/moved" its priority changes; its token is cut short by time; its end is late
  *       "jobs/gone"  the call is UNAVAILABLE whenever it is made
  *       "jobs/failed", "jobs/cancelled" end so;  others are NOT_FOUND
  *     Get "jobs/whole", "jobs/running", "jobs/failed", "jobs/ids"
+ *     Continue: the new job is "jobs/tTOKENSsSTEPS", or "jobs/whole" when that one goes on;
+ *       "jobs/running" is FAILED_PRECONDITION
+ *     SetPriority of "jobs/running"
+ *     GetStatus: moves on by the same second of work with every call
  *
  * Threads: start, stop and the counters belong to the test's thread; handlers run in their own.
  */
@@ -50,6 +57,15 @@ void fake_set_tokenizer(struct fake *fake, bool has_tokenizer);
 
 /* What the health service says: 1 serving, 2 not serving. */
 void fake_set_health(struct fake *fake, int status);
+
+/* The next status is the first one again. */
+void fake_rewind_status(struct fake *fake);
+
+/* How many statuses were answered since then. */
+uint64_t fake_n_statuses(const struct fake *fake);
+
+/* While true, GetStatus is UNAVAILABLE. */
+void fake_set_away(struct fake *fake, bool is_away);
 
 /* Calls whose peer cancelled them, and the largest number of questions that waited at once. */
 uint32_t fake_n_cancelled(const struct fake *fake);

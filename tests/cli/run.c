@@ -106,11 +106,11 @@ void run_start(struct run *run, const struct run_options *options, const char *a
         setenv("LATENTD_SERVER", options->env, 1);
     else
         unsetenv("LATENTD_SERVER");
-    ends.in = input_file(options->input);
     if (options->err_is_pty)
         make_terminal(&run->err_fd, &ends.err);
     else
         make_pipe(&run->err_fd, &ends.err);
+    ends.in = options->in_is_pty ? dup(ends.err) : input_file(options->input);
     if (options->out_is_pty) {
         ends.out = dup(ends.err);
         run->out_fd = -1;
@@ -180,6 +180,19 @@ void run_until_out(struct run *run, const char *text)
     while (!strstr(run->out, text))
         if (!pump(run, deadline, "print what was waited for"))
             fail_msg("latentctl ended without \"%s\"; out: %s; err: %s", text, run->out, run->err);
+}
+
+void run_until_err(struct run *run, const char *text)
+{
+    uint64_t deadline = ltd_deadline_ns(RUN_DEADLINE_MS);
+    while (!strstr(run->err, text))
+        if (!pump(run, deadline, "show what was waited for"))
+            fail_msg("latentctl ended without \"%s\"; err: %s", text, run->err);
+}
+
+void run_type(struct run *run, const char *keys)
+{
+    assert_int_equal(write(run->err_fd, keys, strlen(keys)), strlen(keys));
 }
 
 void run_wait(struct run *run)

@@ -32,6 +32,7 @@ struct run_options {
     bool out_is_full;   /* standard output is /dev/full: no write succeeds */
     bool err_is_pty;    /* standard error is a terminal of 80 columns */
     bool out_is_pty;    /* standard output is the same terminal */
+    bool in_is_pty;     /* and so is standard input: run_type */
 };
 
 /* Start it with the words in `args` (split at blanks; '~' stands for a blank inside a word). */
@@ -39,6 +40,12 @@ void run_start(struct run *run, const struct run_options *options, const char *a
 
 /* Read until standard output holds `text`. */
 void run_until_out(struct run *run, const char *text);
+
+/* Read until standard error, which is the terminal if there is one, holds `text`. */
+void run_until_err(struct run *run, const char *text);
+
+/* Type at the terminal. */
+void run_type(struct run *run, const char *keys);
 
 /* Read to the end and wait for it. */
 void run_wait(struct run *run);

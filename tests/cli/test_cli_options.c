@@ -23,6 +23,8 @@ struct args {
     struct cli_texts stop;
     struct cli_depth depth;
     struct cli_depths depths;
+    struct cli_depth_ats ats;
+    struct cli_u64 within_ms;
     struct inner inner;
 };
 
@@ -34,6 +36,8 @@ static const struct cli_option own_rows[] = {
     {"stop", CLI_TEXTS, offsetof(struct args, stop), "TEXT", "where to stop"},
     {"depth", CLI_DEPTH, offsetof(struct args, depth), "N", "how deep"},
     {"depths", CLI_DEPTHS, offsetof(struct args, depths), "N,N", "how deep, all"},
+    {"at", CLI_DEPTH_ATS, offsetof(struct args, ats), "T=N", "how deep, one"},
+    {"within", CLI_DURATION, offsetof(struct args, within_ms), "DURATION", "how long"},
 };
 
 static const struct cli_option inner_rows[] = {
@@ -104,6 +108,71 @@ static void every_kind_of_value_arrives(void **state)
     assert_int_equal(p.words.n, 2);
     assert_string_equal(p.words.items[1], "last");
     drop(&p);
+}
+
+static void a_range_of_depths_is_two_numbers(void **state)
+{
+    (void)state;
+    struct parsed p;
+    char name[CLI_DEPTH_NAME_BYTES];
+    parse(&p, "--depth 4..4294967295", false);
+    assert_int_equal(p.rc, 0);
+    assert_true(p.args.depth.set && p.args.depth.range);
+    assert_false(p.args.depth.adaptive);
+    assert_int_equal(p.args.depth.min_steps, 4);
+    assert_int_equal(p.args.depth.max_steps, UINT32_MAX);
+    assert_string_equal(cli_depth_name(&p.args.depth, name, sizeof name), "4..4294967295");
+    drop(&p);
+    parse(&p, "--depth 4..4 --depth 7", false);
+    assert_int_equal(p.rc, 0);
+    assert_false(p.args.depth.range);
+    assert_int_equal(p.args.depth.steps, 7);
+    drop(&p);
+}
+
+static void depths_of_tokens_are_sorted_by_token(void **state)
+{
+    (void)state;
+    struct parsed p;
+    parse(&p, "--at 7=1 --at 0=64 --at=3=9 --at 9=0", false);
+    if (p.rc != 0)
+        fail_msg("%s", p.err.msg);
+    static const struct cli_depth_at expected[] = {{0, 64}, {3, 9}, {7, 1}, {9, 0}};
+    assert_int_equal(p.args.ats.n, 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(p.args.ats.items[i].token, expected[i].token);
+        assert_int_equal(p.args.ats.items[i].steps, expected[i].steps);
+    }
+    drop(&p);
+}
+
+static void durations_have_units_and_are_whole_milliseconds(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        uint64_t ms;
+    } durations[] = {
+        {"--within 20s", 20000},
+        {"--within 1500ms", 1500},
+        {"--within=2m", 120000},
+        {"--within 1h", 3600000},
+        {"--within 1.5s", 1500},
+        {"--within 0.001s", 1},
+        {"--within 0.0001m", 6},
+        {"--within 1.250000000s", 1250},
+        {"--within 18446744073709551615ms", UINT64_MAX},
+        {"--within 1s --within 2s", 2000},
+    };
+    for (size_t i = 0; i < sizeof durations / sizeof durations[0]; i++) {
+        struct parsed p;
+        parse(&p, durations[i].line, false);
+        if (p.rc != 0 || !p.args.within_ms.set || p.args.within_ms.value != durations[i].ms)
+            fail_msg("%s: rc %d, %llu ms, expected %llu; %s", durations[i].line, p.rc,
+                     (unsigned long long)p.args.within_ms.value,
+                     (unsigned long long)durations[i].ms, p.err.msg);
+        drop(&p);
+    }
 }
 
 static void what_was_not_said_stays_unset(void **state)
@@ -203,8 +272,34 @@ static const struct {
     {"--heat 1.0x", "is not a number"},
     {"--heat=", "is not a number"},
     {"--loud=yes", "--loud takes no value, found \"yes\""},
-    {"--depth deep", "expected a number of steps or adaptive"},
-    {"--depth -4", "expected a number of steps or adaptive"},
+    {"--depth deep", "--depth: \"deep\", expected a number of steps, adaptive or MIN..MAX"},
+    {"--depth -4", "expected a number of steps, adaptive or MIN..MAX"},
+    {"--depth 4..", "--depth: empty, expected a whole number"},
+    {"--depth ..4", "--depth: empty, expected a whole number"},
+    {"--depth 4..x", "--depth: \"x\" is not a whole number"},
+    {"--depth 4...8", "--depth: \".8\" is not a whole number"},
+    {"--depth 8..4", "--depth: 8..4, expected MIN..MAX with 1 <= MIN <= MAX"},
+    {"--depth 0..4", "--depth: 0..4, expected MIN..MAX with 1 <= MIN <= MAX"},
+    {"--depth 1..4294967296", "does not fit"},
+    {"--depths 1,4..8", "--depths: \"4..8\" is not a whole number"},
+    {"--at 3", "--at: \"3\", expected TOKEN=STEPS"},
+    {"--at =3", "--at: empty"},
+    {"--at 3=", "--at: empty"},
+    {"--at 3=x", "--at: \"x\" is not a whole number"},
+    {"--at 3=4 --at 1=4 --at 3=5", "--at: token 3 is given twice"},
+    {"--within 20", "--within: \"20\" is no duration, expected a number and ms, s, m or h"},
+    {"--within s", "is no duration"},
+    {"--within .5s", "is no duration"},
+    {"--within -1s", "is no duration"},
+    {"--within 1d", "is no duration"},
+    {"--within 1s2", "is no duration"},
+    {"--within 0s", "--within: 0s, expected more than 0"},
+    {"--within 0.0ms", "expected more than 0"},
+    {"--within 0.0001s", "--within: 0.0001s, expected whole milliseconds"},
+    {"--within 1.s", "expected whole milliseconds"},
+    {"--within 1.0000000000s", "expected whole milliseconds"},
+    {"--within 18446744073709551615s", "--within: 18446744073709551615s does not fit"},
+    {"--within 99999999999999999999ms", "does not fit"},
     {"--depths 1,,2", "expected a number of steps or adaptive"},
     {"--depths 1,2,1", "depth 1 is listed twice"},
     {"--depths adaptive,adaptive", "depth adaptive is listed twice"},
@@ -286,6 +381,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_of_value_arrives),
+        cmocka_unit_test(a_range_of_depths_is_two_numbers),
+        cmocka_unit_test(depths_of_tokens_are_sorted_by_token),
+        cmocka_unit_test(durations_have_units_and_are_whole_milliseconds),
         cmocka_unit_test(what_was_not_said_stays_unset),
         cmocka_unit_test(an_empty_list_of_ids_is_a_list),
         cmocka_unit_test(the_last_of_two_values_counts),

@@ -369,6 +369,9 @@ static void the_progress_line_says_token_step_rate_and_criterion(void **state)
                                      .criterion_value = 0.04217};
     cli_progress_format(&view, 79, line);
     assert_string_equal(line, "[token 9  step 14 of 32  52.12 steps/s  criterion 0.0422]");
+    view = (struct cli_progress_view){.step = 3, .max_steps = 8, .ends_in_s = 12};
+    cli_progress_format(&view, 79, line);
+    assert_string_equal(line, "[token 1  step 3 of 8  ends in 12 s]");
     view = (struct cli_progress_view){.token_idx = 0, .step = 3};
     cli_progress_format(&view, 79, line);
     assert_string_equal(line, "[token 1  step 3]");
@@ -385,7 +388,8 @@ static void the_progress_line_fits_whatever_is_left(void **state)
                                      .step = UINT32_MAX,
                                      .max_steps = UINT32_MAX,
                                      .steps_per_s = 1e300,
-                                     .criterion_value = 1e-300};
+                                     .criterion_value = 1e-300,
+                                     .ends_in_s = UINT32_MAX};
     for (size_t columns = 0; columns < 300; columns++) {
         size_t len = cli_progress_format(&view, columns, line);
         assert_int_equal(len, strlen(line));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/cli/test_latentctl.c - every verb of the real program against a server with canned answers.
+ * tests/cli/test_latentctl.c - the verbs of the real program against a server with canned answers.
+ * Those that look at the daemon or the machine are in test_latentctl_state.c.
  *
  * Each case runs latentctl as a child and compares standard output, standard error and exit status;
  * fake_server.h says which request gets which answer.
@@ -14,94 +15,10 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <jansson.h>
 
 #include "base/clock.h"
 #include "cli/help.h"
-#include "tests/cli/fake_server.h"
-#include "tests/cli/run.h"
-
-/* One server for all cases, on a Unix socket in a folder of its own. */
-static struct fake *fake;
-static char folder[] = "/tmp/latentctl-test-XXXXXX";
-static char questions_path[64];
-
-static int set_up(void **state)
-{
-    (void)state;
-    char address[96];
-    if (!mkdtemp(folder))
-        return -1;
-    snprintf(address, sizeof address, "unix:%s/s", folder);
-    snprintf(questions_path, sizeof questions_path, "%s/q.jsonl", folder);
-    fake = fake_start(address);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    char path[96];
-    fake_stop(fake);
-    static const char *const names[] = {"q.jsonl", "s", "s.lock"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        unlink(path);
-    }
-    return rmdir(folder);
-}
-
-static void run_on_fake(struct run *run, const char *args)
-{
-    run_all(run, &(struct run_options){.server = fake_address(fake)}, args);
-}
-
-/* Run and compare all three. NULL: not compared. */
-static void expect(const char *args, int status, const char *out, const char *err)
-{
-    struct run run;
-    run_on_fake(&run, args);
-    if (run.status != status || (out && strcmp(run.out, out) != 0) ||
-        (err && strcmp(run.err, err) != 0))
-        fail_msg("latentctl %s\nexit %d, expected %d\nout: %s\nexpected: %s\nerr: %s\nexpected: %s",
-                 args, run.status, status, run.out, out ? out : "(any)", run.err,
-                 err ? err : "(any)");
-    run_free(&run);
-}
-
-/* Run with --json; the caller drops the value. */
-static json_t *expect_json(const char *args, int status)
-{
-    struct run run;
-    run_on_fake(&run, args);
-    if (run.status != status)
-        fail_msg("latentctl %s: exit %d, expected %d; err: %s", args, run.status, status, run.err);
-    json_t *value = run_json(&run);
-    run_free(&run);
-    return value;
-}
-
-static const char *text_at(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "(no string)";
-}
-
-static json_int_t integer_at(const json_t *object, const char *key)
-{
-    const json_t *value = json_object_get(object, key);
-    if (!json_is_integer(value))
-        fail_msg("key %s is no integer", key);
-    return json_integer_value(value);
-}
-
-static void assert_array(const json_t *object, const char *key, const char *expected)
-{
-    char *text = json_dumps(json_object_get(object, key), JSON_COMPACT | JSON_REAL_PRECISION(9));
-    if (!text || strcmp(text, expected) != 0)
-        fail_msg("%s: %s, expected %s", key, text ? text : "(absent)", expected);
-    free(text);
-}
+#include "tests/cli/cases.h"
 
 /* ---- think ---- */
 
@@ -157,6 +74,25 @@ static const struct {
     {"think --depth adaptive --min-steps 2 --max-steps 64 --threshold 0.5 echo",
      "text[echo] adaptive[min 2 max 64 threshold 0.5]"},
     {"think --threshold nan echo", "text[echo] adaptive[min 0 max 0 threshold nan]"},
+    {"think --depth 4..32 echo", "text[echo] range[4 32]"},
+    {"think --criterion latent-diff echo", "text[echo] adaptive[min 0 max 0 criterion 1]"},
+    {"think --criterion cosine echo", "text[echo] adaptive[min 0 max 0 criterion 2]"},
+    {"think --criterion acceleration echo", "text[echo] adaptive[min 0 max 0 criterion 3]"},
+    {"think --criterion kl echo", "text[echo] adaptive[min 0 max 0 criterion 4]"},
+    {"think --criterion minp-kl echo", "text[echo] adaptive[min 0 max 0 criterion 5]"},
+    {"think --criterion entropy-diff echo", "text[echo] adaptive[min 0 max 0 criterion 6]"},
+    {"think --depth adaptive --criterion argmax-stability --threshold 5 --check-every 2 echo",
+     "text[echo] adaptive[min 0 max 0 criterion 7 threshold 5 every 2]"},
+    {"think --check-every 4 echo", "text[echo] adaptive[min 0 max 0 every 4]"},
+    {"think --tokenwise echo", "text[echo] tokenwise"},
+    {"think --depth 8 --tokenwise echo", "text[echo] fixed[8] tokenwise"},
+    {"think --depth-at 3=9 --depth-at 0=64 echo", "text[echo] at[0=64] at[3=9]"},
+    {"think --depth 2..4 --depth-at 1=9 echo", "text[echo] range[2 4] at[1=9]"},
+    {"think --within 20s echo", "text[echo] budget[token 0 total 20000]"},
+    {"think --per-token 1.5s --within 2m echo", "text[echo] budget[token 1500 total 120000]"},
+    {"think --priority 0 --client batch echo", "text[echo] priority[0] client[batch]"},
+    {"think --priority 31 --depth 4 --within 1s echo",
+     "text[echo] fixed[4] budget[token 0 total 1000] priority[31]"},
     {"think --temperature 0 echo", "text[echo] temperature[0]"},
     {"think --temperature -1 --top-k 0 --top-p 0.9 --min-p 0 echo",
      "text[echo] temperature[-1] top_k[0] top_p[0.9] min_p[0]"},
@@ -233,9 +169,6 @@ static void wrong_use_of_think_is_refused_before_anything_is_sent(void **state)
     expect("think --tokens 1 --chat", 2, "", NULL);
     expect("think --system s hello", 2, "",
            "latentctl: think: invalid: --system goes with --chat\n");
-    expect("think --depth 4 --threshold 1 x", 2, "",
-           "latentctl: think: invalid: --min-steps, --max-steps and --threshold go with --depth "
-           "adaptive, found --depth 4\n");
     expect("think --seeds 4 x", 2, "",
            "latentctl: think: invalid: unknown option --seeds, did you mean --seed?\n"
            "usage: latentctl think [OPTION]... (PROMPT | - | --tokens ID,ID,...)\n"
@@ -244,7 +177,68 @@ static void wrong_use_of_think_is_refused_before_anything_is_sent(void **state)
     expect("think --timeout nan x", 2, "", NULL);
 }
 
+/* Flags of depth that contradict each other, for every verb that has them. */
+static const struct {
+    const char *flags;
+    const char *sentence;
+} contradictions[] = {
+    {"--depth 4 --threshold 1", "--threshold goes with --depth adaptive, found --depth 4"},
+    {"--depth 4 --criterion kl", "--criterion goes with --depth adaptive, found --depth 4"},
+    {"--depth 4 --min-steps 1", "--min-steps goes with --depth adaptive, found --depth 4"},
+    {"--depth 4 --check-every 2", "--check-every goes with --depth adaptive, found --depth 4"},
+    {"--depth 4..8 --max-steps 9", "--max-steps goes with --depth adaptive, found --depth 4..8"},
+    {"--depth 4..8 --criterion kl", "--criterion goes with --depth adaptive, found --depth 4..8"},
+    {"--criterion deep", "--criterion: \"deep\", expected latent-diff, cosine, acceleration, kl, "
+                         "minp-kl, entropy-diff or argmax-stability"},
+    {"--tokenwise --depth 4..8",
+     "--tokenwise goes with a fixed or an adaptive depth, found --depth 4..8"},
+    {"--check-every 0", "--check-every: 0, expected at least 1"},
+};
+
+static void contradictions_about_depth_are_refused_everywhere(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *verb, *words;
+    } verbs[] = {{"think", "x"}, {"submit", "x"}, {"score", "a b"}};
+    for (size_t v = 0; v < sizeof verbs / sizeof verbs[0]; v++)
+        for (size_t i = 0; i < sizeof contradictions / sizeof contradictions[0]; i++) {
+            char args[160], err[240];
+            snprintf(args, sizeof args, "%s %s %s", verbs[v].verb, contradictions[i].flags,
+                     verbs[v].words);
+            snprintf(err, sizeof err, "latentctl: %s: invalid: %s\n", verbs[v].verb,
+                     contradictions[i].sentence);
+            expect(args, 2, "", err);
+        }
+}
+
+static void a_time_budget_that_ran_out_is_seen_in_the_answer(void **state)
+{
+    (void)state;
+    expect("think hasty", 0, "hasty\n", "");
+    json_t *value = expect_json("think --json hasty", 0);
+    assert_array(value, "exits", "[\"budget\"]");
+    assert_array(value, "steps", "[5]");
+    assert_true(json_is_true(json_object_get(value, "late")));
+    json_decref(value);
+    value = expect_json("think --json quiet", 0);
+    assert_true(json_is_false(json_object_get(value, "late")));
+    json_decref(value);
+}
+
 /* ---- exit statuses ---- */
+
+static void a_full_queue_says_when_to_come_again(void **state)
+{
+    (void)state;
+    expect("think busy~1500", 5, "",
+           "latentctl: think: exhausted: the queue is full; try again in 2 s\n");
+    expect("think busy~3000", 5, "",
+           "latentctl: think: exhausted: the queue is full; try again in 3 s\n");
+    expect("think --json busy~20", 5, "",
+           "latentctl: think: exhausted: the queue is full; try again in 1 s\n");
+    expect("think busy~0", 5, "", "latentctl: think: exhausted: the queue is full\n");
+}
 
 static const struct {
     int grpc;
@@ -328,10 +322,21 @@ static void a_message_that_cannot_be_read_is_the_servers_fault(void **state)
 static void no_daemon_is_unavailable(void **state)
 {
     (void)state;
-    static const char *const verbs[] = {
-        "think x",  "submit x", "watch x",    "result x",     "jobs",
-        "cancel x", "delete x", "tokenize x", "detokenize 1", "score --continuation x",
-        "info",     "health"};
+    static const char *const verbs[] = {"think x",
+                                        "submit x",
+                                        "watch x",
+                                        "result x",
+                                        "jobs",
+                                        "cancel x",
+                                        "delete x",
+                                        "tokenize x",
+                                        "detokenize 1",
+                                        "score --continuation x",
+                                        "info",
+                                        "health",
+                                        "continue x --tokens 1",
+                                        "priority x 3",
+                                        "top --once"};
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         struct run run;
         run_all(&run, &(struct run_options){.server = "unix:/nonexistent/socket"}, verbs[i]);
@@ -352,12 +357,11 @@ static void a_server_that_is_no_address_is_wrong_usage(void **state)
 
 /* ---- files of questions ---- */
 
+static char questions_path[96];
+
 static void write_questions(const char *text)
 {
-    FILE *file = fopen(questions_path, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
+    snprintf(questions_path, sizeof questions_path, "%s", cases_write("q.jsonl", text));
 }
 
 #define QUESTION(prompt, answer, difficulty, more)                                                 \
@@ -547,6 +551,68 @@ static void watch_prints_the_text_with_and_without_the_prefix(void **state)
     expect("watch", 2, "", NULL);
 }
 
+static void continue_makes_a_new_job_and_can_watch_it(void **state)
+{
+    (void)state;
+    expect("continue old --tokens 20", 0, "jobs/t20s0\n", "");
+    expect("continue jobs/old --steps 48", 0, "jobs/t0s48\n", "");
+    expect("continue --tokens 2 --steps 48 old", 0, "jobs/t2s48\n", "");
+    expect("continue whole --tokens 5 --watch", 0, "one two\n", "");
+    expect("continue running --tokens 5", 3, "",
+           "latentctl: continue: precondition: the job has not ended\n");
+    static const char *const nothing[] = {"continue old", "continue old --tokens 0 --steps 0"};
+    for (size_t i = 0; i < 2; i++)
+        expect(nothing[i], 2, "",
+               "latentctl: continue: invalid: nothing to go on with: expected --tokens or --steps "
+               "above 0\n");
+    expect("continue --tokens 1", 2, "", NULL);
+    expect("continue old --tokens many", 2, "", NULL);
+    json_t *job = expect_json("continue --json --request-id r9 --tokens 1 old", 0);
+    assert_string_equal(text_at(job, "job"), "jobs/t1s0");
+    assert_string_equal(text_at(job, "continues"), "jobs/old");
+    assert_string_equal(text_at(job, "request_id"), "r9");
+    json_decref(job);
+    struct run run;
+    run_on_fake(&run, "continue --json --watch --tokens 1 whole");
+    assert_int_equal(run.status, 0);
+    assert_non_null(strstr(run.out, "{\"job\": \"jobs/whole\", \"seq\": 1,"));
+    run_free(&run);
+}
+
+static void priority_moves_a_job_and_says_where_to(void **state)
+{
+    (void)state;
+    expect("priority running 20", 0, "jobs/running running priority 20\n", "");
+    expect("priority jobs/running 0", 0, "jobs/running running priority 0\n", "");
+    expect("priority running 32", 2, "",
+           "latentctl: priority: invalid: priority: found 32, expected 0 to 31\n");
+    expect("priority running high", 2, "",
+           "latentctl: priority: invalid: PRIORITY: \"high\" is not a whole number\n");
+    expect("priority nosuch 3", 3, "", "latentctl: priority: not found: no such job\n");
+    expect("priority running", 2, "", NULL);
+    json_t *job = expect_json("priority --json running 31", 0);
+    assert_int_equal(integer_at(job, "priority"), 31);
+    assert_string_equal(text_at(job, "client"), "unix:uid=7");
+    json_decref(job);
+}
+
+static void watch_shows_changes_of_priority_and_the_predicted_end(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {
+        "\"event\": \"prioritized\", \"priority\": 31}",
+        "\"event\": \"started\", \"predicted_end_us\": 1900000009000000}",
+        "\"exits\": [\"budget\"]", "\"late\": true}"};
+    struct run run;
+    expect("watch moved", 0, "one\n", "");
+    run_on_fake(&run, "watch --json moved");
+    assert_int_equal(run.status, 0);
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++)
+        if (!strstr(run.out, pieces[i]))
+            fail_msg("no %s in: %s", pieces[i], run.out);
+    run_free(&run);
+}
+
 static void watch_resumes_a_lost_call_without_repeating_anything(void **state)
 {
     (void)state;
@@ -627,7 +693,10 @@ static void result_json_has_the_answer_and_the_state(void **state)
     assert_non_null(strstr(run.out, "\"tokens\": [11, 12], \"text\": \"one two\", \"steps\": [16, "
                                     "24], \"exits\": [\"fixed\", \"max_steps\"]"));
     assert_non_null(strstr(run.out, "\"finish\": \"stop\", \"error\": null"));
-    assert_non_null(strstr(run.out, "\"state\": \"succeeded\", \"done\": true"));
+    assert_non_null(strstr(run.out, "\"late\": true, \"state\": \"succeeded\", \"done\": true"));
+    assert_non_null(strstr(run.out, "\"priority\": 16, \"client\": \"unix:uid=7\", "
+                                    "\"continues\": \"jobs/before\", "
+                                    "\"predicted_end_us\": 1900000009000000"));
     run_free(&run);
     run_on_fake(&run, "result --json running");
     assert_int_equal(run.status, 3);
@@ -640,14 +709,20 @@ static void jobs_lists_all_pages(void **state)
 {
     (void)state;
     expect("jobs", 0,
-           "NAME    STATE      CREATED               SECONDS  PROMPT  STEPS  REQUEST-ID\n"
-           "jobs/c  queued     2030-03-17T17:46:40Z        -       5     80\n"
-           "jobs/b  running    2030-03-17T17:46:40Z        -       5     80\n"
-           "jobs/a  succeeded  2030-03-17T17:46:40Z      2.5       5     80  req-a\n",
+           "NAME    STATE      PRIO  CREATED               ENDS                  SECONDS  PROMPT  "
+           "STEPS  CLIENT      REQUEST-ID\n"
+           "jobs/c  queued       16  2030-03-17T17:46:40Z  -                           -       5  "
+           "   80  unix:uid=7\n"
+           "jobs/b  running      16  2030-03-17T17:46:40Z  2030-03-17T17:46:49Z        -       5  "
+           "   80  unix:uid=7\n"
+           "jobs/a  succeeded    16  2030-03-17T17:46:40Z  late                      2.5       5  "
+           "   80  unix:uid=7  req-a\n",
            "");
     expect("jobs --limit 1", 0,
-           "NAME    STATE   CREATED               SECONDS  PROMPT  STEPS  REQUEST-ID\n"
-           "jobs/c  queued  2030-03-17T17:46:40Z        -       5     80\n",
+           "NAME    STATE   PRIO  CREATED               ENDS  SECONDS  PROMPT  STEPS  CLIENT      "
+           "REQUEST-ID\n"
+           "jobs/c  queued    16  2030-03-17T17:46:40Z  -           -       5     80  "
+           "unix:uid=7\n",
            "");
     expect("jobs --state sleeping", 2, "",
            "latentctl: jobs: invalid: --state: \"sleeping\", expected queued, running, succeeded, "
@@ -737,32 +812,6 @@ static void score_shows_each_token_and_the_sum(void **state)
     expect("score a b --context c", 2, "", NULL);
     expect("score --context a", 2, "", NULL);
     expect("score --continuation a --continuation-tokens 1", 2, "", NULL);
-}
-
-static void info_shows_model_tiers_ranks_and_counters(void **state)
-{
-    (void)state;
-    struct run run;
-    run_on_fake(&run, "info");
-    assert_int_equal(run.status, 0);
-    assert_non_null(strstr(run.out, "model       models/tiny\n"));
-    assert_non_null(strstr(run.out, "parameters  3.500 G\n"));
-    assert_non_null(strstr(run.out, "amx   no      the processor has no amx-bf16\n"));
-    assert_non_null(strstr(run.out, "avx2  yes\n"));
-    assert_non_null(strstr(run.out, "   1  node-b        4  28..55"));
-    assert_non_null(strstr(run.out, "4, mean batch 2.50"));
-    assert_non_null(strstr(run.out, "5, mean depth 16.00"));
-    run_free(&run);
-    json_t *value = expect_json("info --json", 0);
-    const json_t *model = json_object_get(value, "model");
-    const json_t *status = json_object_get(value, "status");
-    assert_string_equal(text_at(model, "name"), "models/tiny");
-    assert_array(model, "end_tokens", "[2,65505]");
-    assert_true(json_real_value(json_object_get(model, "default_temperature")) == 0.7);
-    assert_int_equal(json_array_size(json_object_get(model, "tiers")), 2);
-    assert_string_equal(text_at(status, "state"), "serving");
-    assert_array(json_array_get(json_object_get(status, "ranks"), 1), "heads", "[28,55]");
-    json_decref(value);
 }
 
 static void health_is_a_word_and_a_status(void **state)
@@ -1023,7 +1072,10 @@ int main(void)
         cmocka_unit_test(a_prompt_from_standard_input_is_taken_byte_for_byte),
         cmocka_unit_test(a_model_without_words_answers_with_ids),
         cmocka_unit_test(wrong_use_of_think_is_refused_before_anything_is_sent),
+        cmocka_unit_test(contradictions_about_depth_are_refused_everywhere),
+        cmocka_unit_test(a_time_budget_that_ran_out_is_seen_in_the_answer),
         cmocka_unit_test(every_status_of_a_call_has_its_exit_status),
+        cmocka_unit_test(a_full_queue_says_when_to_come_again),
         cmocka_unit_test(a_job_that_breaks_gives_what_it_wrote_and_its_status),
         cmocka_unit_test(a_job_whose_time_is_over_is_a_deadline),
         cmocka_unit_test(the_time_limit_of_the_command_is_a_deadline),
@@ -1042,6 +1094,9 @@ int main(void)
         cmocka_unit_test(text_cannot_steer_a_terminal),
         cmocka_unit_test(submit_prints_the_name),
         cmocka_unit_test(watch_prints_the_text_with_and_without_the_prefix),
+        cmocka_unit_test(continue_makes_a_new_job_and_can_watch_it),
+        cmocka_unit_test(priority_moves_a_job_and_says_where_to),
+        cmocka_unit_test(watch_shows_changes_of_priority_and_the_predicted_end),
         cmocka_unit_test(watch_resumes_a_lost_call_without_repeating_anything),
         cmocka_unit_test(watch_resumes_over_a_server_that_comes_back),
         cmocka_unit_test(watch_gives_up_after_its_retries),
@@ -1055,7 +1110,6 @@ int main(void)
         cmocka_unit_test(tokenize_shows_ids_and_exact_bytes),
         cmocka_unit_test(detokenize_takes_words_and_lists),
         cmocka_unit_test(score_shows_each_token_and_the_sum),
-        cmocka_unit_test(info_shows_model_tiers_ranks_and_counters),
         cmocka_unit_test(health_is_a_word_and_a_status),
         cmocka_unit_test(eval_counts_by_difficulty_family_and_depth),
         cmocka_unit_test(eval_json_has_all_cells_and_answers),
@@ -1070,5 +1124,5 @@ int main(void)
         cmocka_unit_test(the_manual_page_is_what_the_tables_say),
         cmocka_unit_test(the_handbook_names_every_verb_flag_and_exit_status),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, cases_set_up, cases_tear_down);
 }
