@@ -2,11 +2,11 @@
 /*
  * cluster/executor.h - what a rank does with a decoded tick. No MPI, no bytes.
  *
- * Owns the table of rows (latent and e of every running position, replicated on all ranks) and the
- * page tables of sequences; drives model_core_step over the entries. It decides nothing: it checks
- * every index and every step number against what it knows, refuses the whole tick with a sentence
- * before anything is changed, or applies all of it. The check uses only what is equal on all ranks,
- * so all ranks refuse the same ticks.
+ * Owns the table of rows (latent, the one before it, and e of every running position, replicated on
+ * all ranks), the page tables of sequences and the references of pages; drives model_core_step over
+ * the entries. It decides nothing: it checks every index and every step number against what it
+ * knows, refuses the whole tick with a sentence before anything is changed, or applies all of it.
+ * The check uses only what is equal on all ranks, so all ranks refuse the same ticks.
  *
  * Rows take memory in blocks when they are first used; everything else is reserved at creation.
  *
@@ -45,12 +45,23 @@ const struct clus_executor_config *clus_executor_config(const struct clus_execut
  * tick     in   borrowed for the call
  * reply    out  results, or why the tick was refused; borrows until the next call
  *
- * Order:   closed sequences, pages, starts, entries (docs/tick-stream.md).
+ * Order:   closed sequences, released pages, pages, starts, entries (docs/tick-stream.md).
  * Threads: rank thread. Collective: every rank must run the same ticks in the same order.
  * Errors:  -1 only when this rank cannot go on (LTD_E_RANK: gather failed, no memory for rows);
  *          its state is then unspecified and the group is lost.
  */
 int clus_executor_run(struct clus_executor *executor, const struct clus_tick *tick,
                       struct clus_reply *reply, struct ltd_err *err);
+
+/* clus_executor_page_refs - open sequences that have page [0, n_pages) in their tables. */
+int32_t clus_executor_page_refs(const struct clus_executor *executor, int32_t page_id);
+
+/*
+ * clus_executor_audit - count again what is kept up to date by increments, and compare: references
+ * of pages with the tables of sequences, positions of sequences with the KV pool. For tests and for
+ * looking into a rank; costs a walk over all tables.
+ * Errors: LTD_E_INTERNAL naming the first contradiction; LTD_E_EXHAUSTED.
+ */
+int clus_executor_audit(const struct clus_executor *executor, struct ltd_err *err);
 
 #endif

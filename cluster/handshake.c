@@ -2,8 +2,8 @@
 /*
  * cluster/handshake.c - offers as bytes, and the verdict over them; see cluster/handshake.h.
  *
- *     magic u32, stream version u32 | build, model hash, limits, shares, numerics, tiers, status
- *     the same place in all versions  as this version has them
+ *     magic u32, stream version u32 | build, model hash, limits, shares, numerics, KV format,
+ *     the same place in all versions  tiers, status: as this version has them
  *
  * Invariant: a block has CLUS_BLOCK_BYTES in every version, so that ranks of two versions finish
  * the collective and can tell each other so.
@@ -114,6 +114,7 @@ static void put_offer(struct ltd_bytes *out, const struct clus_offer *offer)
         ltd_bytes_put_u32(out, (uint32_t)*rows[i].value);
     put_text(out, offer->shares, CLUS_PLAN_TEXT_BYTES);
     put_text(out, offer->numerics, CLUS_PLAN_TEXT_BYTES);
+    put_text(out, offer->kv_format, CLUS_KV_FORMAT_BYTES);
     ltd_bytes_put_u32(out, (uint32_t)offer->n_tiers);
     for (int i = 0; i < CLUS_MAX_TIERS; i++) {
         put_text(out, offer->tiers[i].name, CLUS_TIER_NAME_BYTES);
@@ -154,6 +155,7 @@ static void take_offer(const void *block, struct clus_offer *offer)
         *rows[i].value = (int32_t)ltd_cursor_u32(&c);
     take_text(&c, offer->shares, CLUS_PLAN_TEXT_BYTES);
     take_text(&c, offer->numerics, CLUS_PLAN_TEXT_BYTES);
+    take_text(&c, offer->kv_format, CLUS_KV_FORMAT_BYTES);
     take_tiers(&c, offer);
     take_status(&c, &offer->status);
 }
@@ -209,6 +211,7 @@ static int judge_texts(const struct panel *panel, struct ltd_err *err)
             {"build", offer->build, first->build},
             {"model hash", offer->model_hash, first->model_hash},
             {"numerics", offer->numerics, first->numerics},
+            {"KV format", offer->kv_format, first->kv_format},
             {"shares", offer->shares, first->shares},
         };
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)

@@ -28,6 +28,7 @@ struct clus_world;
 #define CLUS_BUILD_BYTES      160
 #define CLUS_MODEL_HASH_BYTES 72 /* hex text of up to 256 bits, with its NUL */
 #define CLUS_PLAN_TEXT_BYTES  256
+#define CLUS_KV_FORMAT_BYTES  16
 
 struct clus_tier_offer {
     char name[CLUS_TIER_NAME_BYTES]; /* kern_ops.name */
@@ -40,8 +41,9 @@ struct clus_offer {
     char build[CLUS_BUILD_BYTES];
     char model_hash[CLUS_MODEL_HASH_BYTES];
     struct clus_limits limits;
-    char shares[CLUS_PLAN_TEXT_BYTES];   /* clus_offer_set_shares; "" for equal */
-    char numerics[CLUS_PLAN_TEXT_BYTES]; /* weight format, KV policy and the like, as text */
+    char shares[CLUS_PLAN_TEXT_BYTES];    /* clus_offer_set_shares; "" for equal */
+    char numerics[CLUS_PLAN_TEXT_BYTES];  /* weight format, KV policy and the like, as text */
+    char kv_format[CLUS_KV_FORMAT_BYTES]; /* model_kv_format_name */
     struct clus_tier_offer tiers[CLUS_MAX_TIERS]; /* usable here, best first */
     int32_t n_tiers;
     char pinned_tier[CLUS_TIER_NAME_BYTES]; /* "" or the only tier that will do; rank 0's counts */

@@ -139,7 +139,8 @@ int clus_record_close(struct clus_record *record, struct ltd_err *err)
 static size_t largest_message(const struct clus_limits *limits)
 {
     size_t vector = (size_t)limits->n_embd * sizeof(float);
-    size_t bytes = 64 + (size_t)limits->n_seqs * 4 + (size_t)limits->n_pages * 12 +
+    size_t bytes = 64 + (size_t)limits->n_seqs * 4 + (size_t)limits->n_pages * 4 +
+                   (size_t)clus_limits_max_assigned(limits) * 16 +
                    (size_t)limits->max_batch * (24 + 2 * vector + 20);
     return bytes < MESSAGE_MAX ? bytes : MESSAGE_MAX;
 }

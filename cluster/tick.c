@@ -17,7 +17,7 @@
 #define MSG_MAGIC 0x5354444Cu /* "LDTS" as bytes: latentd tick stream */
 
 #define HEADER_BYTES 12 /* magic, version, kind */
-#define PAGE_BYTES   12
+#define PAGE_BYTES   16
 #define START_BYTES  24 /* without the vectors */
 #define ENTRY_BYTES  20
 
@@ -45,6 +45,14 @@ int clus_limits_check(const struct clus_limits *limits, struct ltd_err *err)
     return 0;
 }
 
+int32_t clus_limits_max_assigned(const struct clus_limits *limits)
+{
+    int64_t per_seq =
+        ((int64_t)limits->block_size + limits->page_positions - 1) / limits->page_positions;
+    int64_t all = per_seq * limits->n_seqs;
+    return all < INT32_MAX ? (int32_t)all : INT32_MAX;
+}
+
 /* ---- memory ------------------------------------------------------------------------------- */
 
 void clus_tick_buf_init(struct clus_tick_buf *buf)
@@ -55,11 +63,12 @@ void clus_tick_buf_init(struct clus_tick_buf *buf)
 void clus_tick_buf_fini(struct clus_tick_buf *buf)
 {
     free(buf->closed);
+    free(buf->released);
     free(buf->pages);
     free(buf->starts);
     free(buf->entries);
     free(buf->vectors);
-    free(buf->diffs);
+    free(buf->values);
     clus_tick_buf_init(buf);
 }
 
@@ -98,6 +107,14 @@ static void put_header(struct ltd_bytes *out, enum clus_msg_kind kind)
     ltd_bytes_put_u32(out, MSG_MAGIC);
     ltd_bytes_put_u32(out, CLUS_STREAM_VERSION);
     ltd_bytes_put_u32(out, (uint32_t)kind);
+}
+
+static void put_page(struct ltd_bytes *out, const struct clus_page *page)
+{
+    put_i32(out, page->seq);
+    put_i32(out, page->page_idx);
+    put_i32(out, page->page_id);
+    ltd_bytes_put_u32(out, page->is_shared);
 }
 
 static void put_start(struct ltd_bytes *out, const struct clus_start *start, size_t n_embd)
@@ -140,23 +157,24 @@ int clus_tick_encode(const struct clus_tick *tick, const struct clus_limits *lim
                      struct ltd_bytes *out, struct ltd_err *err)
 {
     if (check_count("closed sequences", tick->n_closed, limits->n_seqs, err) ||
-        check_count("page assignments", tick->n_pages, limits->n_pages, err) ||
+        check_count("released pages", tick->n_released, limits->n_pages, err) ||
+        check_count("page assignments", tick->n_pages, clus_limits_max_assigned(limits), err) ||
         check_count("starts", tick->n_starts, limits->max_batch, err) ||
         check_count("entries", tick->n_entries, limits->max_batch, err))
         return -1;
     put_header(out, CLUS_MSG_TICK);
     ltd_bytes_put_u64(out, tick->tick_id);
     put_i32(out, tick->n_closed);
+    put_i32(out, tick->n_released);
     put_i32(out, tick->n_pages);
     put_i32(out, tick->n_starts);
     put_i32(out, tick->n_entries);
     for (int32_t i = 0; i < tick->n_closed; i++)
         put_i32(out, tick->closed[i]);
-    for (int32_t i = 0; i < tick->n_pages; i++) {
-        put_i32(out, tick->pages[i].seq);
-        put_i32(out, tick->pages[i].page_idx);
-        put_i32(out, tick->pages[i].page_id);
-    }
+    for (int32_t i = 0; i < tick->n_released; i++)
+        put_i32(out, tick->released[i]);
+    for (int32_t i = 0; i < tick->n_pages; i++)
+        put_page(out, &tick->pages[i]);
     for (int32_t i = 0; i < tick->n_starts; i++)
         put_start(out, &tick->starts[i], (size_t)limits->n_embd);
     for (int32_t i = 0; i < tick->n_entries; i++)
@@ -182,15 +200,15 @@ int clus_reply_encode(const struct clus_reply *reply, const struct clus_limits *
         return finish(out, "refusal", err);
     }
     if (check_count("latents", reply->n_latents, limits->max_batch, err) ||
-        check_count("differences", reply->n_diffs, limits->max_batch, err))
+        check_count("values", reply->n_values, limits->max_batch, err))
         return -1;
     put_header(out, CLUS_MSG_REPLY);
     ltd_bytes_put_u64(out, reply->tick_id);
     put_i32(out, reply->n_latents);
-    put_i32(out, reply->n_diffs);
+    put_i32(out, reply->n_values);
     ltd_bytes_put_f32s(out, reply->latents, (size_t)reply->n_latents * (size_t)limits->n_embd);
-    for (int32_t i = 0; i < reply->n_diffs; i++)
-        put_f64(out, reply->diffs[i]);
+    for (int32_t i = 0; i < reply->n_values; i++)
+        put_f64(out, reply->values[i]);
     return finish(out, "reply", err);
 }
 
@@ -254,15 +272,30 @@ static int read_index(struct ltd_cursor *c, const char *what, int32_t *out, stru
     return 0;
 }
 
-static int read_closed(struct ltd_cursor *c, struct clus_tick_buf *buf, int32_t n,
-                       struct ltd_err *err)
+/* A list of `n` indices into *list, which has room for *room and grows. */
+static int read_indices(struct ltd_cursor *c, const char *what, int32_t n, int32_t **list,
+                        size_t *room, struct ltd_err *err)
 {
-    buf->closed = make_room(buf->closed, &buf->closed_room, (size_t)n, sizeof *buf->closed, err);
-    if (!buf->closed)
+    *list = make_room(*list, room, (size_t)n, sizeof **list, err);
+    if (!*list)
         return -1;
     for (int32_t i = 0; i < n; i++)
-        if (read_index(c, "closed seq", &buf->closed[i], err))
+        if (read_index(c, what, &(*list)[i], err))
             return -1;
+    return 0;
+}
+
+static int read_page(struct ltd_cursor *c, struct clus_page *page, struct ltd_err *err)
+{
+    if (read_index(c, "seq of a page", &page->seq, err) ||
+        read_index(c, "page_idx", &page->page_idx, err) ||
+        read_index(c, "page_id", &page->page_id, err))
+        return -1;
+    uint32_t is_shared = ltd_cursor_u32(c);
+    if (is_shared > 1)
+        return ltd_fail(err, LTD_E_PEER, "tick stream: is_shared %u of a page, expected 0 or 1",
+                        is_shared);
+    page->is_shared = is_shared != 0;
     return 0;
 }
 
@@ -272,13 +305,9 @@ static int read_pages(struct ltd_cursor *c, struct clus_tick_buf *buf, int32_t n
     buf->pages = make_room(buf->pages, &buf->pages_room, (size_t)n, sizeof *buf->pages, err);
     if (!buf->pages)
         return -1;
-    for (int32_t i = 0; i < n; i++) {
-        struct clus_page *page = &buf->pages[i];
-        if (read_index(c, "seq of a page", &page->seq, err) ||
-            read_index(c, "page_idx", &page->page_idx, err) ||
-            read_index(c, "page_id", &page->page_id, err))
+    for (int32_t i = 0; i < n; i++)
+        if (read_page(c, &buf->pages[i], err))
             return -1;
-    }
     return 0;
 }
 
@@ -338,6 +367,24 @@ static int read_starts(struct ltd_cursor *c, struct clus_tick_buf *buf, int32_t 
     return 0;
 }
 
+static int read_entry(struct ltd_cursor *c, struct clus_entry *entry, struct ltd_err *err)
+{
+    const uint32_t known = CLUS_WANT_LATENT | CLUS_WANT_VALUE;
+    if (read_index(c, "row", &entry->row, err) || read_index(c, "seq", &entry->seq, err) ||
+        read_index(c, "position", &entry->position, err) ||
+        read_index(c, "step_idx", &entry->step_idx, err))
+        return -1;
+    entry->flags = ltd_cursor_u32(c);
+    if (entry->flags & ~known)
+        return ltd_fail(err, LTD_E_PEER, "tick stream: entry flags %#x, known are %#x",
+                        entry->flags, known);
+    uint32_t value = entry->flags & CLUS_WANT_VALUE;
+    if (value & (value - 1))
+        return ltd_fail(err, LTD_E_PEER, "tick stream: entry flags %#x ask for more than one value",
+                        entry->flags);
+    return 0;
+}
+
 static int read_entries(struct ltd_cursor *c, struct clus_tick_buf *buf, int32_t n,
                         struct ltd_err *err)
 {
@@ -345,17 +392,9 @@ static int read_entries(struct ltd_cursor *c, struct clus_tick_buf *buf, int32_t
         make_room(buf->entries, &buf->entries_room, (size_t)n, sizeof *buf->entries, err);
     if (!buf->entries)
         return -1;
-    for (int32_t i = 0; i < n; i++) {
-        struct clus_entry *entry = &buf->entries[i];
-        if (read_index(c, "row", &entry->row, err) || read_index(c, "seq", &entry->seq, err) ||
-            read_index(c, "position", &entry->position, err) ||
-            read_index(c, "step_idx", &entry->step_idx, err))
+    for (int32_t i = 0; i < n; i++)
+        if (read_entry(c, &buf->entries[i], err))
             return -1;
-        entry->flags = ltd_cursor_u32(c);
-        if (entry->flags & ~(CLUS_WANT_LATENT | CLUS_WANT_DIFF))
-            return ltd_fail(err, LTD_E_PEER, "tick stream: entry flags %#x, known are %#x",
-                            entry->flags, CLUS_WANT_LATENT | CLUS_WANT_DIFF);
-    }
     return 0;
 }
 
@@ -387,22 +426,27 @@ int clus_tick_decode(const void *data, size_t len, const struct clus_limits *lim
 {
     struct ltd_cursor c = ltd_cursor_init(data, len);
     size_t n_embd = (size_t)limits->n_embd;
-    int32_t n_closed, n_pages, n_starts, n_entries;
+    int32_t n_closed, n_released, n_pages, n_starts, n_entries;
     if (expect_kind(&c, CLUS_MSG_TICK, "tick", err))
         return -1;
     uint64_t tick_id = ltd_cursor_u64(&c);
     if (read_count(&c, "closed sequences", limits->n_seqs, 4, &n_closed, err) ||
-        read_count(&c, "page assignments", limits->n_pages, PAGE_BYTES, &n_pages, err) ||
+        read_count(&c, "released pages", limits->n_pages, 4, &n_released, err) ||
+        read_count(&c, "page assignments", clus_limits_max_assigned(limits), PAGE_BYTES, &n_pages,
+                   err) ||
         read_count(&c, "starts", limits->max_batch, START_BYTES + 4 * n_embd, &n_starts, err) ||
         read_count(&c, "entries", limits->max_batch, ENTRY_BYTES, &n_entries, err) ||
-        read_closed(&c, buf, n_closed, err) || read_pages(&c, buf, n_pages, err) ||
-        read_starts(&c, buf, n_starts, n_embd, err) || read_entries(&c, buf, n_entries, err) ||
-        read_end(&c, "tick", err))
+        read_indices(&c, "closed seq", n_closed, &buf->closed, &buf->closed_room, err) ||
+        read_indices(&c, "released page", n_released, &buf->released, &buf->released_room, err) ||
+        read_pages(&c, buf, n_pages, err) || read_starts(&c, buf, n_starts, n_embd, err) ||
+        read_entries(&c, buf, n_entries, err) || read_end(&c, "tick", err))
         return -1;
     *tick = (struct clus_tick){
         .tick_id = tick_id,
         .closed = buf->closed,
         .n_closed = n_closed,
+        .released = buf->released,
+        .n_released = n_released,
         .pages = buf->pages,
         .n_pages = n_pages,
         .starts = buf->starts,
@@ -431,15 +475,15 @@ static int read_refusal(struct ltd_cursor *c, struct clus_reply *reply, struct l
     return read_end(c, "refusal", err);
 }
 
-static int read_diffs(struct ltd_cursor *c, struct clus_tick_buf *buf, int32_t n,
-                      struct ltd_err *err)
+static int read_values(struct ltd_cursor *c, struct clus_tick_buf *buf, int32_t n,
+                       struct ltd_err *err)
 {
-    buf->diffs = make_room(buf->diffs, &buf->diffs_room, (size_t)n, sizeof *buf->diffs, err);
-    if (!buf->diffs)
+    buf->values = make_room(buf->values, &buf->values_room, (size_t)n, sizeof *buf->values, err);
+    if (!buf->values)
         return -1;
     for (int32_t i = 0; i < n; i++) {
         uint64_t bits = ltd_cursor_u64(c);
-        memcpy(&buf->diffs[i], &bits, sizeof bits);
+        memcpy(&buf->values[i], &bits, sizeof bits);
     }
     return 0;
 }
@@ -449,17 +493,17 @@ static int read_results(struct ltd_cursor *c, const struct clus_limits *limits,
 {
     size_t n_embd = (size_t)limits->n_embd;
     if (read_count(c, "latents", limits->max_batch, 4 * n_embd, &reply->n_latents, err) ||
-        read_count(c, "differences", limits->max_batch, 8, &reply->n_diffs, err))
+        read_count(c, "values", limits->max_batch, 8, &reply->n_values, err))
         return -1;
     size_t n = (size_t)reply->n_latents * n_embd;
     buf->vectors = make_room(buf->vectors, &buf->vectors_room, n, sizeof *buf->vectors, err);
     if (!buf->vectors)
         return -1;
     ltd_cursor_f32s(c, buf->vectors, n);
-    if (read_diffs(c, buf, reply->n_diffs, err))
+    if (read_values(c, buf, reply->n_values, err))
         return -1;
     reply->latents = buf->vectors;
-    reply->diffs = buf->diffs;
+    reply->values = buf->values;
     return read_end(c, "reply", err);
 }
 

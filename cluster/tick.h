@@ -12,9 +12,14 @@
  *     row 1: ...                                                     seq 1: page ids 4
  *     a start fills a row; an entry names a row and advances it      a page assignment appends one
  *
- * Order inside a tick, whatever the order of the fields: sequences are closed, pages are assigned,
- * rows are started, then all entries take their step together. So a seq or a row that is given up
- * in a tick can be used again in the same tick. docs/tick-stream.md has the transcript.
+ * Pages outlive sequences: closing a sequence lets go of its pages, and what they hold stays until
+ * they are released. A page whose 16 positions are all there may be shared by any number of
+ * sequences; nobody writes to it any more.
+ *
+ * Order inside a tick, whatever the order of the fields: sequences are closed, pages are released,
+ * pages are assigned, rows are started, then all entries take their step together. So a seq, a page
+ * or a row that is given up in a tick can be used again in the same tick. docs/tick-stream.md has
+ * the transcript.
  *
  * Nothing here knows MPI or the model's arithmetic. Threads: plain values, one owner at a time.
  */
@@ -30,7 +35,7 @@
 
 /* Changes whenever a byte of the stream changes its meaning; ranks of two versions refuse each
  * other in the handshake. */
-#define CLUS_STREAM_VERSION 1
+#define CLUS_STREAM_VERSION 2
 
 /* What the group was started with; every rank has the same values (the handshake compares). */
 struct clus_limits {
@@ -46,12 +51,20 @@ struct clus_limits {
 /* Refuses limits that are not positive or whose products leave int32_t. */
 int clus_limits_check(const struct clus_limits *limits, struct ltd_err *err);
 
+/* Page assignments that one tick can hold: every sequence may get all the pages it can have. That
+ * may be more than there are pages, because pages are shared. */
+int32_t clus_limits_max_assigned(const struct clus_limits *limits);
+
 /* Sequence `seq` keeps positions [page_idx * page_positions, ...) in page `page_id`. Pages of a
- * sequence are assigned in order (page_idx = how many it has), and a page has one owner. */
+ * sequence are assigned in order (page_idx = how many it has). Without is_shared the page must be
+ * empty (new or released) and in no sequence. With is_shared all its positions must have been
+ * stepped, at the same page_idx, and all pages before it in this sequence must be shared ones too:
+ * its positions count as this sequence's own, and none of them may be entered in it again. */
 struct clus_page {
     int32_t seq;
     int32_t page_idx;
     int32_t page_id;
+    bool is_shared;
 };
 
 enum clus_start_kind {
@@ -71,8 +84,11 @@ struct clus_start {
     const float *injected; /* [n_embd] e, the prelude's output; borrowed */
 };
 
-#define CLUS_WANT_LATENT 1u /* the reply holds this entry's latent after the step */
-#define CLUS_WANT_DIFF   2u /* the reply holds |s' - s| / |s'| of this step (model/exit.h) */
+#define CLUS_WANT_LATENT       1u /* the reply holds this entry's latent after the step */
+#define CLUS_WANT_DIFF         2u /* the reply holds MODEL_VALUE_DIFF of this step (model/exit.h) */
+#define CLUS_WANT_COSINE       4u /* or MODEL_VALUE_COSINE: at most one of the three */
+#define CLUS_WANT_ACCELERATION 8u /* or MODEL_VALUE_ACCELERATION */
+#define CLUS_WANT_VALUE        14u /* any of them */
 
 /* One slot of the tick: the position in `row` takes step `step_idx`. A row occurs once per tick,
  * and the entries of one sequence stand in ascending order of position. */
@@ -81,13 +97,15 @@ struct clus_entry {
     int32_t seq;      /* the same at all steps of a row */
     int32_t position; /* that of the row's start */
     int32_t step_idx; /* the row's next step: 0, 1, 2, ... without a gap */
-    uint32_t flags;   /* CLUS_WANT_LATENT, CLUS_WANT_DIFF, both or 0 */
+    uint32_t flags;   /* CLUS_WANT_* */
 };
 
 struct clus_tick {
     uint64_t tick_id;
     const int32_t *closed; /* [n_closed] sequences whose page tables are emptied */
     int32_t n_closed;
+    const int32_t *released; /* [n_released] pages, in no sequence, whose contents are forgotten */
+    int32_t n_released;
     const struct clus_page *pages; /* [n_pages] */
     int32_t n_pages;
     const struct clus_start *starts; /* [n_starts], <= max_batch */
@@ -101,8 +119,8 @@ struct clus_reply {
     uint64_t tick_id;
     int32_t n_latents;    /* entries with WANT_LATENT; 0 when err is set */
     const float *latents; /* [n_latents][n_embd] in the order of the tick's entries; borrowed */
-    int32_t n_diffs;      /* entries with WANT_DIFF; 0 when err is set */
-    const double *diffs;  /* [n_diffs] in the order of the tick's entries; borrowed */
+    int32_t n_values;     /* entries with a WANT_VALUE flag; 0 when err is set */
+    const double *values; /* [n_values] in the order of the tick's entries; borrowed */
     struct ltd_err err;   /* LTD_OK, or why the whole tick was refused: nothing of it was applied */
 };
 
@@ -120,14 +138,16 @@ enum clus_msg_kind {
  */
 struct clus_tick_buf {
     int32_t *closed;
+    int32_t *released;
     struct clus_page *pages;
     struct clus_start *starts;
     struct clus_entry *entries;
     float
         *vectors; /* [n_vectors][n_embd] e and given latents of the starts, or a reply's latents */
-    double *diffs;
+    double *values;
     /* in elements */
-    size_t closed_room, pages_room, starts_room, entries_room, vectors_room, diffs_room;
+    size_t closed_room, released_room, pages_room, starts_room, entries_room, vectors_room;
+    size_t values_room;
 };
 
 void clus_tick_buf_init(struct clus_tick_buf *buf);

@@ -2,6 +2,8 @@
 /* daemon/batch.c - see daemon/batch.h. */
 #include "daemon/batch.h"
 
+#include <string.h>
+
 #include "base/size.h"
 
 int batch_init(struct batch *batch, int32_t max_entries, int32_t max_pages, int32_t max_seqs,
@@ -39,63 +41,75 @@ void batch_fini(struct batch *batch)
 
 void batch_begin(struct batch *batch)
 {
-    batch->n_entries = batch->n_starts = batch->n_parts = batch->n_pages = 0;
+    batch->n_entries = batch->n_starts = batch->n_prelude = batch->n_parts = batch->n_pages = 0;
 }
 
-/* The ranks learn a sequence's pages with its first positions; all of them, it owns them all. */
+/* The ranks learn of a sequence's pages with its next positions; all of them, it holds them all. */
 static void tell_pages(struct batch *batch, struct run *run)
 {
-    for (int32_t i = 0; i < run->n_pages; i++)
-        batch->pages[batch->n_pages++] =
-            (struct clus_page){.seq = run->seq, .page_idx = i, .page_id = run->pages[i]};
+    for (int32_t i = run->n_pages_told; i < run->n_pages; i++)
+        batch->pages[batch->n_pages++] = (struct clus_page){.seq = run->seq,
+                                                            .page_idx = i,
+                                                            .page_id = run->pages[i],
+                                                            .is_shared = i < run->n_shared};
 }
 
-static void add_start(struct batch *batch, struct run *run, int32_t position, int32_t row)
+/* Where e of the start is: with the run, or in the batch once the prelude has been there. */
+static const float *injected_of(struct batch *batch, struct run *run, int32_t position)
 {
-    int32_t i = batch->n_starts++;
-    float *injected = batch->injected + (size_t)i * (size_t)batch->n_embd;
-    batch->prelude[i] = (struct model_border_in){
+    if (run->has_injected)
+        return run->injected;
+    float *injected = batch->injected + (size_t)batch->n_prelude * (size_t)batch->n_embd;
+    batch->prelude[batch->n_prelude++] = (struct model_border_in){
         .place = {.pages = run->pages, .n_pages = run->n_pages, .position = position},
         .token = run->tokens[position],
         .e = injected,
     };
-    bool is_zero = run->spec->init_scale == 0;
-    batch->starts[i] = (struct clus_start){
+    return injected;
+}
+
+static void add_start(struct batch *batch, struct run *run, int32_t position, int32_t row)
+{
+    bool is_zero = run->origin.init_scale == 0;
+    batch->starts[batch->n_starts++] = (struct clus_start){
         .row = row,
         .position = position,
         .kind = is_zero ? CLUS_START_ZERO : CLUS_START_SEED,
-        .seed = is_zero ? 0 : run->spec->seed,
-        .init_scale = is_zero ? 0 : run->spec->init_scale,
-        .injected = injected,
+        .seed = run->origin.seed,
+        .init_scale = run->origin.init_scale,
+        .injected = injected_of(batch, run, position),
+    };
+}
+
+static void add_entry(struct batch *batch, struct run *run, int32_t position)
+{
+    int32_t row = run->rows[position - run->call_begin];
+    if (run->step_idx == 0)
+        add_start(batch, run, position, row);
+    batch->entries[batch->n_entries++] = (struct clus_entry){
+        .row = row,
+        .seq = run->seq,
+        .position = position,
+        .step_idx = run->step_idx,
+        .flags = run_wants(run, position),
     };
 }
 
 int32_t batch_add(struct batch *batch, struct run *run, int32_t most)
 {
     int32_t room = batch->max_entries - batch->n_entries;
-    int32_t n = run->call_end - run->next;
-    n = n < most ? n : most;
+    int32_t n = run->n_ready < most ? run->n_ready : most;
     n = n < room ? n : room;
-    if (n <= 0)
-        return 0;
-    if (!run->pages_known)
-        tell_pages(batch, run);
-    uint32_t flags = run_wants(run);
-    batch->parts[batch->n_parts++] = (struct batch_part){
-        .run = run, .entry_begin = batch->n_entries, .entry_end = batch->n_entries + n};
+    if (n <= 0 || batch->n_pages + run->n_pages - run->n_pages_told > batch->max_pages)
+        return 0; /* pages of shared prefixes may be too many for one tick; never those of one run */
+    tell_pages(batch, run);
+    struct batch_part *part = &batch->parts[batch->n_parts++];
+    *part = (struct batch_part){.run = run, .entry_begin = batch->n_entries};
     for (int32_t i = 0; i < n; i++) {
-        int32_t position = run->next++;
-        int32_t row = run->rows[position - run->call_begin];
-        if (run->step_idx == 0)
-            add_start(batch, run, position, row);
-        batch->entries[batch->n_entries++] = (struct clus_entry){
-            .row = row,
-            .seq = run->seq,
-            .position = position,
-            .step_idx = run->step_idx,
-            .flags = flags,
-        };
+        add_entry(batch, run, run->next);
+        run_advance_next(run, run->next + 1);
     }
+    part->entry_end = batch->n_entries;
     return n;
 }
 
@@ -104,12 +118,16 @@ void batch_close_seq(struct batch *batch, int32_t seq)
     batch->closed[batch->n_closed++] = seq;
 }
 
-struct clus_tick batch_tick(const struct batch *batch, uint64_t tick_id)
+struct clus_tick batch_tick(struct batch *batch, const struct pages *pages, uint64_t tick_id)
 {
+    batch->n_closed_told = batch->n_closed;
+    batch->n_released_told = pages->n_released;
     return (struct clus_tick){
         .tick_id = tick_id,
         .closed = batch->closed,
         .n_closed = batch->n_closed,
+        .released = pages->released,
+        .n_released = pages->n_released,
         .pages = batch->pages,
         .n_pages = batch->n_pages,
         .starts = batch->starts,
@@ -119,10 +137,12 @@ struct clus_tick batch_tick(const struct batch *batch, uint64_t tick_id)
     };
 }
 
-void batch_applied(struct batch *batch)
+void batch_applied(struct batch *batch, struct pages *pages)
 {
     for (int32_t p = 0; p < batch->n_parts; p++)
-        batch->parts[p].run->pages_known = true;
-    batch->n_closed = 0;
-    batch->n_pages = 0;
+        batch->parts[p].run->n_pages_told = batch->parts[p].run->n_pages;
+    batch->n_closed -= batch->n_closed_told;
+    memmove(batch->closed, batch->closed + batch->n_closed_told,
+            (size_t)batch->n_closed * sizeof *batch->closed);
+    pages_clear_released(pages, batch->n_released_told);
 }

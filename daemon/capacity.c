@@ -54,11 +54,13 @@ static int plan_policy(const struct config *config, const struct model_config *m
     return 0;
 }
 
-static uint64_t position_bytes(const struct model_config *model, int32_t n_planes)
+static uint64_t position_bytes(const struct model_config *model, int32_t n_planes,
+                               enum model_kv_format format)
 {
     uint64_t layers = (uint64_t)n_planes * (uint64_t)model->n_core + (uint64_t)model->n_prelude +
                       (uint64_t)model->n_coda;
-    return 4u * 2u * (uint64_t)model->n_embd * layers;
+    uint64_t element_bytes = format == MODEL_KV_BF16 ? 2 : 4;
+    return element_bytes * 2u * (uint64_t)model->n_embd * layers;
 }
 
 static int plan_pages(const struct config *config, const struct model_config *model,
@@ -83,6 +85,8 @@ static int plan_pages(const struct config *config, const struct model_config *mo
     if (pages > INT32_MAX / KERN_PAGE_POSITIONS)
         pages = INT32_MAX / KERN_PAGE_POSITIONS; /* positions are counted in 32 bits */
     out->limits.n_pages = (int32_t)pages;
+    uint64_t cached = ((uint64_t)config->kv_cached_memory << 20) / page_bytes;
+    out->cached_pages = (int32_t)(cached < pages ? cached : pages);
     return 0;
 }
 
@@ -117,7 +121,9 @@ int capacity_plan(const struct config *config, const struct model_config *model,
                                                            : MAX_TOKENS_LEAST;
     if (plan_depth(config, model, out, err) != 0 || plan_policy(config, model, out, err) != 0)
         return -1;
-    out->position_bytes = position_bytes(model, out->policy.n_planes);
+    if (model_kv_format_parse(config->kv_format, &out->kv_format, err) != 0)
+        return ltd_err_context(err, "kv_format");
+    out->position_bytes = position_bytes(model, out->policy.n_planes, out->kv_format);
     if (plan_pages(config, model, host_memory_bytes, out, err) != 0)
         return -1;
     plan_rows(model, out);

@@ -5,9 +5,11 @@
  * Every rank computes the same plan from the same inputs; the handshake compares the results. What
  * an operator left at 0 is chosen here, and only here.
  *
- *     bytes per position = 4 * 2 * n_embd * (n_planes * n_core + n_prelude + n_coda)
+ *     bytes per position = F * 2 * n_embd * (n_planes * n_core + n_prelude + n_coda)
+ *                          with F = 4 for f32, 2 for bf16
  *     pages              = kv_memory / (16 * bytes per position), at most those of
  *                          max_jobs_running whole contexts
+ *     cached pages       = kv_cached_memory / (16 * bytes per position), at most all of them
  *
  * Threads: pure.
  */
@@ -27,12 +29,14 @@
 struct capacity {
     struct model_kv_policy policy;
     char policy_text[CAPACITY_POLICY_BYTES]; /* a published name, or "64 entries, latest" */
-    int32_t max_steps;                       /* deepest that a job may ask for */
+    enum model_kv_format kv_format;
+    int32_t max_steps; /* deepest that a job may ask for */
     int32_t default_steps;
     int32_t default_max_tokens;
     int32_t prefill_chunk;
     struct clus_limits limits; /* n_rows, n_seqs, n_pages, max_batch and the model's shape */
-    uint64_t position_bytes;   /* keys and values of one position, all ranks together */
+    uint64_t position_bytes;   /* keys and values of one position, all ranks and the border */
+    int32_t cached_pages;      /* of n_pages: may stay filled when no job holds them */
 };
 
 /*

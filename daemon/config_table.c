@@ -101,6 +101,23 @@ static bool check_kv_policy(const char *text, char *why)
     return false;
 }
 
+static bool check_kv_format(const char *text, char *why)
+{
+    enum model_kv_format format;
+    if (model_kv_format_parse(text, &format, NULL) == 0)
+        return true;
+    snprintf(why, CONFIG_WHY_BYTES, "expected f32 or bf16");
+    return false;
+}
+
+static bool check_overlap(const char *text, char *why)
+{
+    if (strcmp(text, "auto") == 0 || strcmp(text, "on") == 0 || strcmp(text, "off") == 0)
+        return true;
+    snprintf(why, CONFIG_WHY_BYTES, "expected auto, on or off");
+    return false;
+}
+
 #define FIELD(name) #name
 #define AT(field)   offsetof(struct config, field)
 
@@ -151,6 +168,11 @@ const struct config_option config_options[] = {
      "Ranks and kernels", "How long ranks wait for the next tick awake before they go to sleep.",
      "Longer saves a wake-up of about 0.1 ms for traffic with gaps, and costs a busy processor per "
      "rank during the gap."},
+    {FIELD(overlap), CONFIG_TYPE_TEXT, AT(overlap), "auto", "", 0, 0, check_overlap,
+     "auto, on or off", NULL, "Ranks and kernels",
+     "Compute prelude, coda and head for some jobs while the ranks take a step for others. auto: "
+     "on when the ranks are on several hosts, else off.",
+     "On one host both would want the same processors. Answers do not depend on it."},
     {FIELD(tick_record), CONFIG_TYPE_TEXT, AT(tick_record), "", "", 0, 0, NULL, "a path", NULL,
      "Ranks and kernels", "File that receives every tick of the stream to the ranks.",
      "For debugging: the file replays what the ranks did. It grows without limit."},
@@ -174,6 +196,11 @@ const struct config_option config_options[] = {
      "A published cache policy by name; overrides kv_slots. Empty: kv_slots, and positions that "
      "left early are read at their latest entry.",
      "To reproduce results of the model's authors. It changes answers."},
+    {FIELD(kv_format), CONFIG_TYPE_TEXT, AT(kv_format), "f32", "", 0, 0, check_kv_format,
+     "f32 or bf16", NULL, "Depth and memory",
+     "How keys and values are kept: f32 as they were computed, bf16 rounded to half the bytes.",
+     "bf16 holds twice the positions in the same memory and halves what attention reads. Like "
+     "kv_slots it changes answers and is part of what fixes their bytes."},
     {FIELD(kv_memory), CONFIG_TYPE_INT, AT(kv_memory), "0", "MiB", 0, 16777216, NULL, "", NULL,
      "Depth and memory",
      "Memory for keys and values of all ranks together. 0: room for max_jobs_running whole "
@@ -184,6 +211,14 @@ const struct config_option config_options[] = {
      "Pages of 16 positions that keys and values of all running jobs share; overrides kv_memory. "
      "0: as many as kv_memory holds.",
      "For tests and for exact capacity plans."},
+    {FIELD(kv_cached_memory), CONFIG_TYPE_INT, AT(kv_cached_memory), "64", "MiB", 0, 16777216, NULL,
+     "", NULL, "Depth and memory",
+     "Of the key-value memory, how much finished jobs may leave filled for later jobs whose "
+     "prompts begin with the same tokens. 0: nothing is left.",
+     "More spares reading long common beginnings again, and keeps that memory in use while nothing "
+     "runs. It takes no page from anybody: jobs that need the room get it. Of no use where steps "
+     "share entries (small kv_slots, compress policies): there beginnings are always read again. "
+     "Answers do not depend on it."},
     {FIELD(max_batch), CONFIG_TYPE_INT, AT(max_batch), "64", "positions", 1, 4096, NULL, "", NULL,
      "Depth and memory", "Positions that take a recurrent step together.",
      "Larger raises throughput until the step is bound by arithmetic, and the time of one step. "
@@ -191,15 +226,32 @@ const struct config_option config_options[] = {
     {FIELD(prefill_chunk), CONFIG_TYPE_INT, AT(prefill_chunk), "32", "positions", 1, 4096, NULL, "",
      NULL, "Depth and memory", "Prompt positions of one job in one tick; at most max_batch.",
      "Smaller keeps the tokens of running jobs flowing while a long prompt is read."},
+    {FIELD(prefill_share), CONFIG_TYPE_NUMBER, AT(prefill_share), "0.5", "", 0.01, 0.99, NULL, "",
+     NULL, "Depth and memory",
+     "How much of their pace jobs that write may lose to prompts that are being read: 0.5 lets a "
+     "token take twice the time at most.",
+     "Smaller keeps the pace of running jobs, larger lets new ones start sooner. Without running "
+     "jobs it does not count."},
 
     {FIELD(max_jobs_running), CONFIG_TYPE_INT, AT(max_jobs_running), "32", "jobs", 1, 4096, NULL,
      "", NULL, "Jobs", "Jobs that run at once; others wait in the queue.",
      "Raise it together with kv_memory."},
     {FIELD(max_queue), CONFIG_TYPE_INT, AT(max_queue), "256", "jobs", 0, 65536, NULL, "", NULL,
      "Jobs",
-     "Jobs that may wait to be run. One more is refused with RESOURCE_EXHAUSTED. 0 refuses what "
-     "cannot be handed to the engine at once.",
+     "Jobs that may be unfinished beyond max_jobs_running. One more is refused with "
+     "RESOURCE_EXHAUSTED and told when to try again. When half as many wait, jobs that gave a "
+     "range of steps are down to its lower end.",
      "A bound on waiting time and memory; clients are expected to retry."},
+    {FIELD(priority_ageing_seconds), CONFIG_TYPE_NUMBER, AT(priority_ageing_seconds), "10", "s",
+     0.001, 86400, NULL, "", NULL, "Jobs",
+     "A priority whose jobs had no turn gains one level per so long, until one has its turn.",
+     "Longer makes priorities stricter, shorter lets low ones through sooner. Priority 0 never "
+     "gains."},
+    {FIELD(held_jobs), CONFIG_TYPE_INT, AT(held_jobs), "8", "jobs", 0, 4096, NULL, "", NULL, "Jobs",
+     "Finished jobs whose keys and values are kept, so that Continue goes on at once instead of "
+     "reading everything again. The oldest gives way, and all do when a job needs the room.",
+     "More for clients that ask for further thought after every answer. Answers do not depend on "
+     "it."},
     {FIELD(default_max_tokens), CONFIG_TYPE_INT, AT(default_max_tokens), "0", "tokens", 0, 1048576,
      NULL, "", NULL, "Jobs",
      "max_tokens of a job that does not say. 0: max_new_tokens of generation_config.json, or 256. "
@@ -296,7 +348,7 @@ void config_option_expected(const struct config_option *option, char *out, size_
                  *unit ? " " : "", unit);
         break;
     case CONFIG_TYPE_NUMBER:
-        snprintf(out, size, "a number in [%g, %.0f]%s%s", option->min, option->max,
+        snprintf(out, size, "a number in [%g, %.10g]%s%s", option->min, option->max,
                  *unit ? " " : "", unit);
         break;
     case CONFIG_TYPE_TEXT:

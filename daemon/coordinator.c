@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "cluster/world.h"
 #include "kernels/dispatch.h"
 #include "model/border.h"
 
@@ -17,6 +18,7 @@ static int load_border(struct coordinator *c, const struct rank_setup *setup, st
         .max_batch = setup->capacity.limits.max_batch,
         .max_positions = setup->capacity.limits.block_size,
         .n_pages = setup->capacity.limits.n_pages,
+        .kv_format = setup->capacity.kv_format,
     };
     c->border = model_border_create(setup->checkpoint, &setup->kern, &options, err);
     return c->border ? 0 : -1;
@@ -102,6 +104,10 @@ static void fill_facts(const struct rank_setup *setup, const char *dir, struct s
     kern_tier_id(setup->kern.ops, served->tier_id, sizeof served->tier_id);
     snprintf(served->format, sizeof served->format, "f32");
     snprintf(served->kv_policy, sizeof served->kv_policy, "%s", setup->capacity.policy_text);
+    snprintf(served->kv_format, sizeof served->kv_format, "%s",
+             model_kv_format_name(setup->capacity.kv_format));
+    served->kv_bytes_per_position = setup->capacity.position_bytes;
+    served->max_batch = setup->capacity.limits.max_batch;
     served->parameters = capacity_parameters(&setup->model);
     served->start_us = ltd_wall_us();
     served->start_ns = ltd_now_ns();
@@ -110,7 +116,7 @@ static void fill_facts(const struct rank_setup *setup, const char *dir, struct s
 int coordinator_load(struct coordinator *c, const struct rank_setup *setup,
                      const struct config *config, struct ltd_err *err)
 {
-    *c = (struct coordinator){0};
+    *c = (struct coordinator){.config = config};
     fill_facts(setup, config->model, &c->served);
     if (load_border(c, setup, err) != 0 || load_tokenizer(c, config->model, &c->served, err) != 0)
         return -1;
@@ -118,11 +124,20 @@ int coordinator_load(struct coordinator *c, const struct rank_setup *setup,
     return 0;
 }
 
+/* On one host the ranks want the processors that prelude and coda would compute with. */
+static bool choose_overlap(const char *asked, const struct clus_world *world)
+{
+    if (strcmp(asked, "auto") == 0)
+        return !clus_world_is_one_host(world);
+    return strcmp(asked, "on") == 0;
+}
+
 struct engine_config coordinator_engine_config(const struct coordinator *c,
                                                const struct rank_setup *setup,
                                                struct clus_group *group)
 {
-    const struct clus_limits *limits = &setup->capacity.limits;
+    const struct capacity *capacity = &setup->capacity;
+    const struct clus_limits *limits = &capacity->limits;
     struct engine_config config = {
         .border = c->border,
         .tokenizer = c->tokenizer,
@@ -133,7 +148,16 @@ struct engine_config coordinator_engine_config(const struct coordinator *c,
         .n_rows = limits->n_rows,
         .n_seqs = limits->n_seqs,
         .max_batch = limits->max_batch,
-        .prefill_chunk = setup->capacity.prefill_chunk,
+        .prefill_chunk = capacity->prefill_chunk,
+        .prefill_share = c->config->prefill_share,
+        .ageing_ns = (uint64_t)(c->config->priority_ageing_seconds * (double)LTD_NS_PER_S),
+        /* Also without a queue a job may wait, for pages; the queue's bound is daemon/work.h's. */
+        .max_waiting = c->config->max_queue > 0 ? (int32_t)c->config->max_queue : 1,
+        .n_cached_pages = capacity->cached_pages,
+        .n_held_jobs = (int32_t)c->config->held_jobs,
+        .overlap = choose_overlap(c->config->overlap, setup->world),
+        .is_replayable = model_kv_policy_replayable(&capacity->policy, capacity->max_steps),
+        .max_steps = capacity->max_steps,
         .n_end_tokens = c->served.n_end_tokens,
     };
     memcpy(config.end_tokens, c->served.end_tokens, sizeof config.end_tokens);

@@ -21,12 +21,13 @@ struct coordinator {
     struct model_tokenizer *tokenizer; /* NULL: token ids only */
     struct model_chat chat;
     struct served served;
+    const struct config *config; /* borrowed */
 };
 
 /*
  * coordinator_load - pack prelude and coda, read the tokenizer, fill `served` but for its ranks.
  * A model without tokenizer.json is served with token ids; one whose tokenizer this build cannot
- * reproduce too, with a warning and the reason.
+ * reproduce too, with a warning and the reason. `config` stays borrowed until unload.
  * Errors: LTD_E_CORRUPT, LTD_E_EXHAUSTED (weights), LTD_E_INVALID (a broken tokenizer.json).
  */
 int coordinator_load(struct coordinator *c, const struct rank_setup *setup,

@@ -11,5 +11,6 @@ void engine_event_destroy(struct engine_event *event)
     free(event->text);
     free(event->score_logprobs);
     free(event->score_greedy);
+    free(event->score_steps);
     free(event);
 }

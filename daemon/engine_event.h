@@ -35,7 +35,13 @@ enum engine_finish {
     ENGINE_FINISH_SCORED,
 };
 
-enum engine_exit { ENGINE_EXIT_FIXED, ENGINE_EXIT_CONVERGED, ENGINE_EXIT_MAX_STEPS };
+enum engine_exit {
+    ENGINE_EXIT_FIXED,
+    ENGINE_EXIT_CONVERGED,
+    ENGINE_EXIT_MAX_STEPS,
+    ENGINE_EXIT_BUDGET,
+    ENGINE_N_EXITS
+};
 
 struct engine_top {
     int32_t id;
@@ -47,7 +53,8 @@ struct engine_token {
     int32_t id;
     int32_t steps; /* recurrent steps spent; for the first token: on every prompt position */
     enum engine_exit exit;
-    double criterion_value; /* last value of the exit rule; 0 for a fixed depth */
+    bool has_value;         /* of every token of an adaptive job, of no other */
+    double criterion_value; /* last value of the exit rule; 0 where the depth was given */
     float logprob;          /* valid when n_top >= 0 */
     int32_t n_top;          /* -1: logprobs were not asked for */
     struct engine_top top[SPEC_LOGPROBS_MAX];
@@ -61,6 +68,8 @@ struct engine_event {
     struct engine_token token; /* TOKEN */
     char *text; /* TOKEN: text that became certain; FINISHED: what was held back. Owned */
     size_t text_len;
+    int64_t predicted_end_us;             /* STARTED: wall clock; 0 = unknown */
+    bool late;                            /* FINISHED: budget.total_ms had passed */
     int32_t token_index, step, max_steps; /* THINKING */
     double criterion_value;               /* THINKING */
     enum engine_finish finish;            /* FINISHED */
@@ -70,7 +79,7 @@ struct engine_event {
     int32_t n_scores;
     float *score_logprobs;
     bool *score_greedy;
-    int32_t score_steps; /* steps spent on every position */
+    int32_t *score_steps; /* steps of the position that predicts the token */
 };
 
 /* Frees the event and what it points to; accepts NULL. */

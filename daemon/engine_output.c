@@ -8,7 +8,8 @@
 
 #include "base/clock.h"
 #include "base/size.h"
-#include "model/border.h"
+#include "daemon/engine.h"
+#include "daemon/places.h"
 
 /* A watcher wants to see that a long thought is alive; more often than this helps nobody. */
 #define THINKING_INTERVAL_NS (250 * LTD_NS_PER_MS)
@@ -17,22 +18,33 @@
  * of 65,536 still only 4 MiB. */
 #define LOGIT_ROWS 16
 
-int engine_output_init(struct engine_output *out, const struct engine_config *config,
-                       struct ltd_mailbox *events, struct ltd_err *err)
+static bool allocate(struct engine_output *out, size_t hidden, size_t logits)
 {
-    *out = (struct engine_output){.config = config, .events = events, .max_rows = LOGIT_ROWS};
+    size_t n_seqs = (size_t)out->config->n_seqs;
+    out->hidden = ltd_alloc(hidden, sizeof *out->hidden);
+    out->logits = ltd_alloc(logits, sizeof *out->logits);
+    /* Every row that ranks hold may leave in the same turn. */
+    out->coda_room = (size_t)out->config->n_rows;
+    out->coda = ltd_alloc(out->coda_room, sizeof *out->coda);
+    out->prelude = ltd_alloc(n_seqs, sizeof *out->prelude);
+    out->heads = ltd_alloc(n_seqs, sizeof(struct run *));
+    out->depths = ltd_alloc(1, sizeof *out->depths);
+    return out->hidden && out->logits && out->coda && out->prelude && out->heads && out->depths;
+}
+
+int engine_output_init(struct engine_output *out, const struct engine_config *config,
+                       struct ltd_mailbox *events, struct sched *sched, struct places *places,
+                       struct ltd_err *err)
+{
     size_t n_rows = LOGIT_ROWS, hidden, logits;
+    *out = (struct engine_output){
+        .config = config, .events = events, .sched = sched, .places = places};
     ltd_bytes_init(&out->text);
     if (!ltd_size_mul(n_rows, (size_t)config->n_embd, &hidden) ||
         !ltd_size_mul(n_rows, (size_t)config->vocab_size, &logits))
         return ltd_fail(err, LTD_E_EXHAUSTED, "vocabulary of %d is too large", config->vocab_size);
-    out->hidden = ltd_alloc(hidden, sizeof *out->hidden);
-    out->logits = ltd_alloc(logits, sizeof *out->logits);
-    /* Every row that ranks hold may leave in the same turn. */
-    out->coda_room = (size_t)config->n_rows;
-    out->coda = ltd_alloc(out->coda_room, sizeof *out->coda);
     out->sampler = model_sampler_create(config->vocab_size, err);
-    if (out->hidden && out->logits && out->coda && out->sampler)
+    if (allocate(out, hidden, logits) && out->sampler)
         return 0;
     engine_output_fini(out);
     return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for the output head");
@@ -43,10 +55,15 @@ void engine_output_fini(struct engine_output *out)
     ltd_free(out->hidden);
     ltd_free(out->logits);
     ltd_free(out->coda);
+    ltd_free(out->prelude);
+    ltd_free(out->heads);
+    ltd_free(out->depths);
     model_sampler_destroy(out->sampler);
     ltd_bytes_fini(&out->text);
     *out = (struct engine_output){0};
 }
+
+/* ---- events ---- */
 
 static void end(struct run *run, enum engine_finish finish)
 {
@@ -119,12 +136,30 @@ static void fill_logprobs(struct engine_output *out, const struct run *run, cons
         token->top[i] = (struct engine_top){.id = top[i].token, .logprob = top[i].logprob};
 }
 
+/* ---- what a call that left has to say ---- */
+
+/* Does the call at hand write the answer's next token? Not while its tokens are known. */
+static bool writes_token(const struct run *run)
+{
+    return run->spec->kind == SPEC_GENERATE && run->call_end == run->n_tokens;
+}
+
+/* Logits of n <= LOGIT_ROWS rows of hidden states. */
+static void head(struct engine_output *out, const float *hidden, int32_t n)
+{
+    uint64_t began_ns = ltd_now_ns();
+    model_border_head(out->config->border, hidden, n, out->logits);
+    sched_measure(out->sched, SCHED_HEAD, n, ltd_now_ns() - began_ns);
+    out->counts.head_rows += (uint64_t)n;
+}
+
 /* Text of the token and how the run goes on after it; 0, or -1 when the run cannot. */
 static int continue_run(struct engine_output *out, struct run *run, struct engine_event *event,
                         struct ltd_err *err)
 {
     int32_t token = event->token.id;
     ltd_bytes_clear(&out->text);
+    run->tokens[run->n_tokens++] = token;
     if (is_end_token(out->config, token) && !run->spec->ignore_eos) {
         end(run, ENGINE_FINISH_EOS); /* an end token has no text */
         return 0;
@@ -133,18 +168,25 @@ static int continue_run(struct engine_output *out, struct run *run, struct engin
         return -1;
     if (run->text.stopped)
         end(run, ENGINE_FINISH_STOP);
-    else if (run->n_tokens + 1 == run->spec->n_prompt + run->spec->max_tokens)
+    else if (run_n_written(run) == run->spec->max_tokens)
         end(run, ENGINE_FINISH_LENGTH);
     else
-        run_next_call(run, token);
+        run_begin_call(run);
     return 0;
 }
 
-/* Choose a token from one row of logits, tell the loop, and move the run on. */
-static void write_token(struct engine_output *out, const struct output_call *call,
-                        const float *logits)
+static void count_token(struct engine_output *out, const struct engine_token *token)
 {
-    struct run *run = call->run;
+    out->counts.tokens++;
+    out->counts.token_steps += (uint64_t)token->steps;
+    out->depths->counts[token->exit][token->steps - 1]++;
+    if (token->steps > out->depths->n_steps)
+        out->depths->n_steps = token->steps;
+}
+
+/* Choose a token from a row of logits, tell the loop, and move the run on. */
+static void write_token(struct engine_output *out, struct run *run, const float *logits)
+{
     struct ltd_err why;
     struct engine_event *event = new_event(run, ENGINE_TOKEN);
     if (!event)
@@ -158,133 +200,261 @@ static void write_token(struct engine_output *out, const struct output_call *cal
     }
     event->token = (struct engine_token){
         .id = id,
-        .steps = run->step_idx + 1,
-        .exit = call->exit,
+        .steps = run->depths[run->call_end - 1],
+        .exit = run->exit,
+        .has_value = run->spec->depth.rule.kind != MODEL_EXIT_FIXED,
         .criterion_value = run->value,
     };
     fill_logprobs(out, run, logits, &event->token);
-    out->n_tokens++;
-    out->n_token_steps += (uint64_t)event->token.steps;
+    count_token(out, &event->token);
     if (continue_run(out, run, event, &why) != 0)
         end_with_error(run, &why);
     post(out, run, event);
 }
 
-/* ln_f, coda, ln_f over all positions of the calls; hidden states replace the latents. */
-static int run_coda(struct engine_output *out, const struct output_call *calls, int32_t n,
-                    struct ltd_err *err)
+/* The event that collects a run's scores, call by call; made with the first of them. */
+static int make_scores(struct run *run, struct ltd_err *err)
 {
-    size_t n_embd = (size_t)out->config->n_embd;
-    int32_t n_rows = 0;
-    for (int32_t c = 0; c < n; c++) {
-        const struct run *run = calls[c].run;
-        for (int32_t i = 0; i < run_call_len(run); i++) {
-            ltd_assert((size_t)n_rows < out->coda_room, n_rows, out->coda_room);
-            float *at = run->latents + (size_t)i * n_embd;
-            out->coda[n_rows++] = (struct model_border_out){
-                .place = {.pages = run->pages,
-                          .n_pages = run->n_pages,
-                          .position = run->call_begin + i},
-                .latent = at,
-                .hidden = at,
-            };
-        }
-    }
-    return model_border_coda(out->config->border, out->coda, n_rows, err);
+    int32_t n = run->spec->n_prompt - run->spec->score_begin;
+    struct engine_event *event = calloc(1, sizeof *event);
+    run->scores = event;
+    if (!event)
+        return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for %d scores", n);
+    event->kind = ENGINE_SCORED;
+    event->job = run->job;
+    event->n_scores = n;
+    event->score_logprobs = calloc((size_t)n, sizeof *event->score_logprobs);
+    event->score_greedy = calloc((size_t)n, sizeof *event->score_greedy);
+    event->score_steps = calloc((size_t)n, sizeof *event->score_steps);
+    if (event->score_logprobs && event->score_greedy && event->score_steps)
+        return 0;
+    return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for %d scores", n);
 }
 
-/* The scored tokens' logits in blocks of max_rows; row r belongs to token at + r. */
-static int score_tokens(struct engine_output *out, const struct run *run,
-                        struct engine_event *event, struct ltd_err *err)
+/* What the logits behind `position` say of the token that is there. */
+static int note_score(struct engine_output *out, struct run *run, int32_t position,
+                      const float *logits, struct ltd_err *err)
 {
-    const struct job_spec *spec = run->spec;
+    struct model_logprob best;
+    struct engine_event *event = run->scores;
+    int32_t i = position + 1 - run->spec->score_begin, token = run->tokens[position + 1];
+    model_sampler_logprobs(out->sampler, logits, token, &event->score_logprobs[i], &best, 1);
+    event->score_greedy[i] = best.token == token;
+    event->score_steps[i] = run->step_idx + 1;
+    if (isfinite(event->score_logprobs[i]))
+        return 0;
+    return ltd_fail(err, LTD_E_INTERNAL,
+                    "log probability of token %d is %g, expected a finite number", position + 1,
+                    (double)event->score_logprobs[i]);
+}
+
+/* Scores of the tokens behind positions [begin, end) of the call, which have passed the coda. */
+static int score_positions(struct engine_output *out, struct run *run, int32_t begin, int32_t end,
+                           struct ltd_err *err)
+{
     size_t n_embd = (size_t)out->config->n_embd, vocab = (size_t)out->config->vocab_size;
-    for (int32_t at = spec->score_begin; at < spec->n_prompt; at += out->max_rows) {
-        int32_t n = spec->n_prompt - at < out->max_rows ? spec->n_prompt - at : out->max_rows;
-        const float *hidden = run->latents + (size_t)(at - 1) * n_embd;
-        model_border_head(out->config->border, hidden, n, out->logits);
-        for (int32_t r = 0; r < n; r++) {
-            struct model_logprob best;
-            int32_t i = at + r - spec->score_begin;
-            model_sampler_logprobs(out->sampler, out->logits + (size_t)r * vocab,
-                                   run->tokens[at + r], &event->score_logprobs[i], &best, 1);
-            event->score_greedy[i] = best.token == run->tokens[at + r];
-            if (!isfinite(event->score_logprobs[i]))
-                return ltd_fail(err, LTD_E_INTERNAL,
-                                "log probability of token %d is %g, expected a finite number",
-                                at + r, (double)event->score_logprobs[i]);
-        }
+    if (begin < run->spec->score_begin - 1)
+        begin = run->spec->score_begin - 1;
+    if (end > run->n_prompt - 1)
+        end = run->n_prompt - 1;
+    if (begin < end && !run->scores && make_scores(run, err) != 0)
+        return -1;
+    for (int32_t at = begin; at < end; at += LOGIT_ROWS) {
+        int32_t n = end - at < LOGIT_ROWS ? end - at : LOGIT_ROWS;
+        head(out, run->latents + (size_t)(at - run->call_begin) * n_embd, n);
+        for (int32_t r = 0; r < n; r++)
+            if (note_score(out, run, at + r, out->logits + (size_t)r * vocab, err) != 0)
+                return -1;
     }
     return 0;
 }
 
-static void write_scores(struct engine_output *out, const struct output_call *call)
+static void give_scores(struct engine_output *out, struct run *run)
 {
-    struct run *run = call->run;
-    struct engine_event *event = new_event(run, ENGINE_SCORED);
-    if (!event)
-        return;
-    event->n_scores = run->spec->n_prompt - run->spec->score_begin;
-    event->score_steps = run->step_idx + 1;
-    event->score_logprobs = calloc((size_t)event->n_scores, sizeof *event->score_logprobs);
-    event->score_greedy = calloc((size_t)event->n_scores, sizeof *event->score_greedy);
-    struct ltd_err why;
-    int rc = event->score_logprobs && event->score_greedy
-                 ? score_tokens(out, run, event, &why)
-                 : ltd_fail(&why, LTD_E_EXHAUSTED, "no memory for %d scores", event->n_scores);
-    if (rc != 0) {
-        end_with_error(run, &why);
-        engine_event_destroy(event);
-        return;
-    }
+    struct engine_event *event = run->scores;
+    run->scores = NULL;
     post(out, run, event);
     end(run, ENGINE_FINISH_SCORED);
 }
 
-/* The head for the last positions of calls that write a token, max_rows calls at a time. */
-static void write_tokens(struct engine_output *out, const struct output_call *calls, int32_t n)
+/* The call left and is through; `logits` of its last position, where they were asked for. */
+static void end_call(struct engine_output *out, struct run *run, const float *logits)
+{
+    bool writes = writes_token(run);
+    run_call_done(run);
+    places_seal(out->places, run);
+    if (writes)
+        write_token(out, run, logits);
+    else if (run->spec->kind == SPEC_SCORE && run->n_done == run->n_prompt)
+        give_scores(out, run);
+    else
+        run_begin_call(run);
+    /* While a prompt is read position by position, replays may still want their rows. */
+    if (!run->is_ending && run->call_begin >= run->n_prompt && !run->is_replay) {
+        places_shrink_rows(out->places, run);
+        run_shrink(run);
+    }
+}
+
+/* ---- coda ---- */
+
+/* ln_f, coda, ln_f over the works' positions; hidden states replace the latents. */
+static int run_coda(struct engine_output *out, const struct output_work *works, int32_t n,
+                    struct ltd_err *err)
+{
+    size_t n_embd = (size_t)out->config->n_embd;
+    int32_t n_rows = 0;
+    uint64_t began_ns = ltd_now_ns();
+    for (int32_t w = 0; w < n; w++) {
+        const struct run *run = works[w].run;
+        for (int32_t i = 0; i < works[w].n_coda; i++) {
+            int32_t position = run->coda_next + i;
+            ltd_assert((size_t)n_rows < out->coda_room, n_rows, out->coda_room);
+            float *at = run->latents + (size_t)(position - run->call_begin) * n_embd;
+            out->coda[n_rows++] = (struct model_border_out){
+                .place = {.pages = run->pages, .n_pages = run->n_pages, .position = position},
+                .latent = at,
+                .hidden = at,
+            };
+        }
+        out->counts.check_positions += run->is_check ? (uint64_t)works[w].n_coda : 0;
+    }
+    out->counts.coda_positions += (uint64_t)n_rows;
+    int rc = model_border_coda(out->config->border, out->coda, n_rows, err);
+    sched_measure(out->sched, SCHED_CODA, n_rows, ltd_now_ns() - began_ns);
+    return rc;
+}
+
+/* Positions that have passed the coda move on; true when the whole call has. */
+static bool pass_coda(struct engine_output *out, const struct output_work *work)
+{
+    struct run *run = work->run;
+    int32_t begin = run->coda_next;
+    struct ltd_err why;
+    run->coda_next += work->n_coda;
+    if (run->spec->kind == SPEC_SCORE && !run->is_check && !run->is_replay &&
+        score_positions(out, run, begin, run->coda_next, &why) != 0) {
+        end_with_error(run, &why);
+        return false;
+    }
+    return run->coda_next == run->call_end;
+}
+
+/* ---- head ---- */
+
+/* A row of logits came for the run: for its exit rule, for its token, or for both. */
+static void take_logits(struct engine_output *out, struct run *run, const float *logits)
+{
+    if (run->is_check) {
+        bool leaves = run_check_done(run, model_exit_memory_check(&run->memory, logits));
+        if (!leaves)
+            return;
+        run->is_check = false;
+        if (run->spec->kind == SPEC_SCORE)
+            return; /* end_scored_calls */
+    }
+    end_call(out, run, logits);
+}
+
+/* Calls whose rule was met by logits are scored when those of the others are not needed any more. */
+static void end_scored_calls(struct engine_output *out, const struct output_work *works, int32_t n)
+{
+    for (int32_t w = 0; w < n; w++) {
+        struct run *run = works[w].run;
+        struct ltd_err why;
+        if (run->spec->kind != SPEC_SCORE || run->phase != RUN_CODA || run->is_ending ||
+            run->is_check || run->coda_next < run->call_end)
+            continue;
+        if (score_positions(out, run, run->call_begin, run->call_end, &why) != 0)
+            end_with_error(run, &why);
+        else
+            end_call(out, run, NULL);
+    }
+}
+
+/* The head for the last positions of the runs in `heads`, LOGIT_ROWS of them at a time. */
+static void run_heads(struct engine_output *out, int32_t n)
 {
     size_t n_embd = (size_t)out->config->n_embd, vocab = (size_t)out->config->vocab_size;
-    const struct output_call *block[LOGIT_ROWS];
-    int32_t n_block = 0;
-    for (int32_t c = 0; c < n; c++) {
-        if (calls[c].run->spec->kind == SPEC_GENERATE) {
-            const struct run *run = calls[c].run;
-            memcpy(out->hidden + (size_t)n_block * n_embd,
+    for (int32_t at = 0; at < n; at += LOGIT_ROWS) {
+        int32_t n_rows = n - at < LOGIT_ROWS ? n - at : LOGIT_ROWS;
+        for (int32_t r = 0; r < n_rows; r++) {
+            const struct run *run = out->heads[at + r];
+            memcpy(out->hidden + (size_t)r * n_embd,
                    run->latents + (size_t)(run_call_len(run) - 1) * n_embd,
                    n_embd * sizeof *out->hidden);
-            block[n_block++] = &calls[c];
+            out->counts.check_rows += run->is_check;
         }
-        if (n_block == 0 || (n_block < out->max_rows && c + 1 < n))
-            continue;
-        model_border_head(out->config->border, out->hidden, n_block, out->logits);
-        for (int32_t r = 0; r < n_block; r++)
-            write_token(out, block[r], out->logits + (size_t)r * vocab);
-        n_block = 0;
+        head(out, out->hidden, n_rows);
+        for (int32_t r = 0; r < n_rows; r++)
+            take_logits(out, out->heads[at + r], out->logits + (size_t)r * vocab);
     }
 }
 
-void engine_output_calls(struct engine_output *out, const struct output_call *calls, int32_t n)
+/* ---- prelude ---- */
+
+/* e of the single positions that step next, all of them together. Prompts have theirs computed
+ * chunk by chunk, with the tick that starts them. */
+static void run_prelude(struct engine_output *out, const struct output_work *works, int32_t n)
 {
+    struct ltd_err why;
+    int32_t n_rows = 0;
+    uint64_t began_ns = ltd_now_ns();
+    for (int32_t w = 0; w < n; w++) {
+        struct run *run = works[w].run;
+        if (run->is_ending || run->phase != RUN_STEPPING || run->step_idx > 0 ||
+            run_call_len(run) > 1)
+            continue;
+        out->prelude[n_rows++] = (struct model_border_in){
+            .place = {.pages = run->pages, .n_pages = run->n_pages, .position = run->call_begin},
+            .token = run->tokens[run->call_begin],
+            .e = run->injected,
+        };
+        run->has_injected = true;
+    }
+    if (n_rows == 0)
+        return;
+    int rc = model_border_prelude(out->config->border, out->prelude, n_rows, &why);
+    sched_measure(out->sched, SCHED_PRELUDE, n_rows, ltd_now_ns() - began_ns);
+    for (int32_t w = 0; rc != 0 && w < n; w++)
+        if (works[w].run->has_injected && !works[w].run->is_ending)
+            end_with_error(works[w].run, &why);
+}
+
+void engine_output_run(struct engine_output *out, const struct output_work *works, int32_t n)
+{
+    struct ltd_err why;
     if (n == 0)
         return;
-    struct ltd_err why;
-    if (run_coda(out, calls, n, &why) != 0) {
-        for (int32_t c = 0; c < n; c++)
-            end_with_error(calls[c].run, &why);
+    if (run_coda(out, works, n, &why) != 0) {
+        for (int32_t w = 0; w < n; w++)
+            end_with_error(works[w].run, &why);
         return;
     }
-    for (int32_t c = 0; c < n; c++)
-        if (calls[c].run->spec->kind == SPEC_SCORE)
-            write_scores(out, &calls[c]);
-    write_tokens(out, calls, n);
+    int32_t n_heads = 0;
+    for (int32_t w = 0; w < n; w++) {
+        struct run *run = works[w].run;
+        if (!pass_coda(out, &works[w]))
+            continue;
+        if (run->is_check || writes_token(run))
+            out->heads[n_heads++] = run;
+        else
+            end_call(out, run, NULL);
+    }
+    run_heads(out, n_heads);
+    end_scored_calls(out, works, n);
+    run_prelude(out, works, n);
 }
 
-void engine_output_started(struct engine_output *out, struct run *run)
+/* ---- the other events ---- */
+
+void engine_output_started(struct engine_output *out, struct run *run, int64_t predicted_end_us)
 {
     struct engine_event *event = new_event(run, ENGINE_STARTED);
-    if (event)
-        post(out, run, event);
+    if (!event)
+        return;
+    event->predicted_end_us = predicted_end_us;
+    post(out, run, event);
 }
 
 void engine_output_thinking(struct engine_output *out, struct run *run)
@@ -296,7 +466,7 @@ void engine_output_thinking(struct engine_output *out, struct run *run)
         return; /* only a sign of life */
     event->kind = ENGINE_THINKING;
     event->job = run->job;
-    event->token_index = run->n_tokens - run->spec->n_prompt;
+    event->token_index = run_n_written(run);
     event->step = run->step_idx;
     event->max_steps = run->rule.max_steps;
     event->criterion_value = run->value;
@@ -312,7 +482,8 @@ void engine_output_finished(struct engine_output *out, struct run *run, enum eng
     event->kind = ENGINE_FINISHED;
     event->job = run->job;
     event->finish = finish;
-    event->total_steps = run->total_steps;
+    event->total_steps = run_total_steps(run);
+    event->late = run->sched.due_ns != LTD_NEVER && ltd_now_ns() > run->sched.due_ns;
     if (finish == ENGINE_FINISH_ERROR)
         event->error = *error;
     ltd_bytes_clear(&out->text);

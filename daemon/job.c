@@ -16,11 +16,13 @@ static const enum job_state transitions[JOB_N_STATES][JOB_EV_N_KINDS] = {
     [JOB_NONE] = {[JOB_EV_QUEUED] = JOB_QUEUED},         /* T1 */
     [JOB_QUEUED] = {[JOB_EV_STARTED] = JOB_RUNNING,      /* T2 */
                     [JOB_EV_CANCELLED] = JOB_CANCELLED,  /* T3 */
-                    [JOB_EV_FAILED] = JOB_FAILED},       /* T4 */
+                    [JOB_EV_FAILED] = JOB_FAILED,        /* T4 */
+                    [JOB_EV_PRIORITY] = JOB_QUEUED},     /* T9 */
     [JOB_RUNNING] = {[JOB_EV_TOKEN] = JOB_RUNNING,       /* T5 */
                      [JOB_EV_SUCCEEDED] = JOB_SUCCEEDED, /* T6 */
                      [JOB_EV_CANCELLED] = JOB_CANCELLED, /* T7 */
-                     [JOB_EV_FAILED] = JOB_FAILED},      /* T8 */
+                     [JOB_EV_FAILED] = JOB_FAILED,       /* T8 */
+                     [JOB_EV_PRIORITY] = JOB_RUNNING},   /* T10 */
     /* Final states have no row. */
 };
 
@@ -56,6 +58,7 @@ const char *job_event_kind_name(enum job_event_kind kind)
         [JOB_EV_SUCCEEDED] = "finished (succeeded)",
         [JOB_EV_CANCELLED] = "finished (cancelled)",
         [JOB_EV_FAILED] = "finished (failed)",
+        [JOB_EV_PRIORITY] = "priority",
     };
     return names[kind];
 }
@@ -89,6 +92,9 @@ static void fold_queued(struct job *job, const struct job_event *event)
     snprintf(job->request_id, sizeof job->request_id, "%s", q->request_id);
     snprintf(job->label, sizeof job->label, "%s", q->label);
     snprintf(job->tier, sizeof job->tier, "%s", q->tier);
+    snprintf(job->client, sizeof job->client, "%s", q->client);
+    snprintf(job->continues, sizeof job->continues, "%s", q->continues);
+    job->priority = q->priority;
     job->seed = q->seed;
     job->prompt_tokens = q->prompt_tokens;
     job->create_us = event->time_us;
@@ -105,6 +111,7 @@ static void fold_token(struct job *job, const struct job_event *event)
 static void fold_finished(struct job *job, const struct job_event *event)
 {
     job->finish = event->finished.reason;
+    job->late = event->finished.late;
     job->total_steps = event->finished.total_steps;
     job->end_us = event->time_us;
     if (job->finish == JOB_FINISH_ERROR) {
@@ -125,12 +132,16 @@ int job_apply(struct job *job, const struct job_event *event, struct ltd_err *er
                         job_state_name(job->state));
     if (event->kind == JOB_EV_TOKEN && job->output_tokens == UINT32_MAX)
         return ltd_fail(err, LTD_E_CORRUPT, "job %s: more than %u tokens", job->id, UINT32_MAX);
+    if (event->kind == JOB_EV_PRIORITY && job->n_priority_changes == JOB_PRIORITY_CHANGES_MAX)
+        return ltd_fail(err, LTD_E_CORRUPT, "job %s: more than %d changes of its priority", job->id,
+                        JOB_PRIORITY_CHANGES_MAX);
     switch (event->kind) {
     case JOB_EV_QUEUED:
         fold_queued(job, event);
         break;
     case JOB_EV_STARTED:
         job->start_us = event->time_us;
+        job->predicted_end_us = event->started.predicted_end_us;
         break;
     case JOB_EV_TOKEN:
         fold_token(job, event);
@@ -139,6 +150,10 @@ int job_apply(struct job *job, const struct job_event *event, struct ltd_err *er
     case JOB_EV_CANCELLED:
     case JOB_EV_FAILED:
         fold_finished(job, event);
+        break;
+    case JOB_EV_PRIORITY:
+        job->priority = event->priority;
+        job->n_priority_changes++;
         break;
     case JOB_EV_N_KINDS:
         break;

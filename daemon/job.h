@@ -4,9 +4,9 @@
  *
  *     QUEUED           STARTED            FINISHED
  *     ──────▶ queued ──────────▶ running ──────────▶ succeeded, cancelled or failed
- *               │                 │   ▲
- *               │                 TOKEN
- *               └── FINISHED ──────────────────────▶ cancelled or failed
+ *             │ ▲   │             │   ▲
+ *             │PRIORITY           TOKEN, PRIORITY
+ *             └── FINISHED ────────────────────────▶ cancelled or failed
  *
  * `struct job` is what the events say and nothing else: replaying them gives the same struct, at
  * every prefix. A (state, event) pair without a row in the table is an error, never a shrug.
@@ -32,6 +32,10 @@
 #define JOB_REQUEST_ID_CHARS 64
 #define JOB_TIER_BYTES       16
 
+/* A job's priority can be changed so often; a log has a bound (job_log_bytes_bound), and everything
+ * that is counted in it must have one too. */
+#define JOB_PRIORITY_CHANGES_MAX 1000
+
 enum job_state {
     JOB_NONE, /* before the first event */
     JOB_QUEUED,
@@ -42,7 +46,7 @@ enum job_state {
     JOB_N_STATES
 };
 
-/* Columns of the transition table. FINISHED counts as one of the last three by its reason. */
+/* Columns of the transition table. FINISHED is one of three by its reason. The numbers are stored. */
 enum job_event_kind {
     JOB_EV_QUEUED,
     JOB_EV_STARTED,
@@ -50,6 +54,7 @@ enum job_event_kind {
     JOB_EV_SUCCEEDED,
     JOB_EV_CANCELLED,
     JOB_EV_FAILED,
+    JOB_EV_PRIORITY,
     JOB_EV_N_KINDS
 };
 
@@ -69,9 +74,12 @@ struct job_queued {
     const char *request_id; /* "" or 1..JOB_REQUEST_ID_CHARS printable ASCII characters */
     const char *label;      /* at most SPEC_LABEL_BYTES */
     const char *tier;       /* kernel tier that computes the job */
+    const char *client;     /* on whose account it computes; at most SPEC_CLIENT_BYTES */
+    const char *continues;  /* id of the job that this one goes on from, or "" */
     uint64_t seed;
     uint32_t prompt_tokens;
     uint32_t position;   /* jobs in front of it when it was queued */
+    uint8_t priority;    /* 0 .. SPEC_PRIORITY_MAX */
     const uint8_t *spec; /* [spec_len] packed latentd.v1.JobSpec */
     size_t spec_len;
 };
@@ -82,11 +90,16 @@ struct job_event {
     uint64_t seq;    /* 1, 2, …; given by the log */
     int64_t time_us; /* wall clock, since 1970 UTC */
     struct job_queued queued;
+    struct {
+        int64_t predicted_end_us; /* wall clock; 0 = unknown */
+    } started;
+    uint8_t priority; /* PRIORITY: the new one */
     struct engine_token token;
     struct {
         enum job_finish reason;
-        struct ltd_err error; /* only with JOB_FINISH_ERROR */
+        struct ltd_err error; /* only with JOB_FINISH_ERROR; its hint is not kept */
         uint64_t total_steps; /* over all positions */
+        bool late;            /* the time that the answer might cost had passed */
     } finished;
     const char *text; /* TOKEN: text that became certain; finished: the tail that was held back */
     size_t text_len;  /* whole code points */
@@ -98,14 +111,20 @@ struct job {
     char request_id[JOB_REQUEST_ID_CHARS + 1];
     char label[SPEC_LABEL_BYTES + 1];
     char tier[JOB_TIER_BYTES];
+    char client[SPEC_CLIENT_BYTES + 1];
+    char continues[JOB_ID_CHARS + 1]; /* id of the job that it goes on from, or "" */
     enum job_state state;
     uint64_t last_seq;                   /* 0 in JOB_NONE */
     int64_t create_us, start_us, end_us; /* 0 = not yet */
+    int64_t predicted_end_us;            /* as said when it started; 0 = unknown */
     uint64_t seed;
+    uint32_t priority; /* now, or the last one it had */
+    uint32_t n_priority_changes;
     uint32_t prompt_tokens;
     uint32_t output_tokens;
     uint64_t total_steps; /* so far; a finished job has the engine's own count */
     enum job_finish finish;
+    bool late;                /* finished after the time that its answer might cost */
     enum ltd_code error_code; /* only with JOB_FINISH_ERROR */
     char error_msg[LTD_ERR_MSG_BYTES];
 };
@@ -131,8 +150,9 @@ void job_init(struct job *job, const char *id);
 /*
  * job_apply - fold one event into the job. Pure: depends on nothing but its arguments.
  *
- * Errors: LTD_E_CORRUPT for a pair without a row, a sequence number that is not the next, or more
- *         tokens than a 32-bit count; the job is then unchanged.
+ * Errors: LTD_E_CORRUPT for a pair without a row, a sequence number that is not the next, more
+ *         tokens than a 32-bit count, or more changes of priority than JOB_PRIORITY_CHANGES_MAX;
+ *         the job is then unchanged.
  */
 int job_apply(struct job *job, const struct job_event *event, struct ltd_err *err);
 

@@ -12,10 +12,11 @@
 
 #include "daemon/job.h"
 
-#define FORMAT_VERSION 1
+#define FORMAT_VERSION 2
 
-static_assert(JOB_EV_QUEUED == 0 && JOB_EV_FAILED == 5, "stored numbers");
-static_assert(ENGINE_EXIT_FIXED == 0 && ENGINE_EXIT_MAX_STEPS == 2, "stored numbers");
+static_assert(JOB_EV_QUEUED == 0 && JOB_EV_FAILED == 5 && JOB_EV_PRIORITY == 6, "stored numbers");
+static_assert(ENGINE_EXIT_FIXED == 0 && ENGINE_EXIT_MAX_STEPS == 2 && ENGINE_EXIT_BUDGET == 3,
+              "stored numbers");
 
 enum token_flags { TOKEN_HAS_LOGPROB = 1, TOKEN_HAS_VALUE = 2 };
 
@@ -40,17 +41,20 @@ static void put_queued(struct ltd_bytes *out, const struct job_queued *q)
     ltd_bytes_put_u64(out, q->seed);
     ltd_bytes_put_u32(out, q->prompt_tokens);
     ltd_bytes_put_u32(out, q->position);
+    ltd_bytes_put_u8(out, q->priority);
     /* Texts with their NUL, so that a reader can borrow them as strings. */
     put_counted(out, q->request_id, strlen(q->request_id) + 1);
     put_counted(out, q->label, strlen(q->label) + 1);
     put_counted(out, q->tier, strlen(q->tier) + 1);
+    put_counted(out, q->client, strlen(q->client) + 1);
+    put_counted(out, q->continues, strlen(q->continues) + 1);
     put_counted(out, q->spec, q->spec_len);
 }
 
 static void put_token(struct ltd_bytes *out, const struct engine_token *token)
 {
-    uint8_t flags = (token->n_top >= 0 ? TOKEN_HAS_LOGPROB : 0) |
-                    (token->exit != ENGINE_EXIT_FIXED ? TOKEN_HAS_VALUE : 0);
+    uint8_t flags =
+        (token->n_top >= 0 ? TOKEN_HAS_LOGPROB : 0) | (token->has_value ? TOKEN_HAS_VALUE : 0);
     ltd_bytes_put_u8(out, flags);
     ltd_bytes_put_u8(out, (uint8_t)token->exit);
     ltd_bytes_put_u32(out, (uint32_t)token->id);
@@ -70,6 +74,7 @@ static void put_token(struct ltd_bytes *out, const struct engine_token *token)
 static void put_finished(struct ltd_bytes *out, const struct job_event *event)
 {
     ltd_bytes_put_u8(out, (uint8_t)event->finished.reason);
+    ltd_bytes_put_u8(out, event->finished.late);
     ltd_bytes_put_u64(out, event->finished.total_steps);
     if (event->finished.reason != JOB_FINISH_ERROR)
         return;
@@ -87,6 +92,11 @@ void job_event_encode(const struct job_event *event, struct ltd_bytes *out)
         put_queued(out, &event->queued);
         return;
     case JOB_EV_STARTED:
+        ltd_bytes_put_u64(out, (uint64_t)event->started.predicted_end_us);
+        return;
+    case JOB_EV_PRIORITY:
+        ltd_bytes_put_u8(out, event->priority);
+        return;
     case JOB_EV_N_KINDS:
         return;
     case JOB_EV_TOKEN:
@@ -134,9 +144,13 @@ static void take_queued(struct ltd_cursor *c, struct job_queued *q)
     q->seed = ltd_cursor_u64(c);
     q->prompt_tokens = ltd_cursor_u32(c);
     q->position = ltd_cursor_u32(c);
+    q->priority = ltd_cursor_u8(c);
+    c->bad |= q->priority > SPEC_PRIORITY_MAX;
     q->request_id = take_string(c, JOB_REQUEST_ID_CHARS);
     q->label = take_string(c, SPEC_LABEL_BYTES);
     q->tier = take_string(c, JOB_TIER_BYTES - 1);
+    q->client = take_string(c, SPEC_CLIENT_BYTES);
+    q->continues = take_string(c, JOB_ID_CHARS);
     q->spec = take_counted(c, &q->spec_len);
 }
 
@@ -146,14 +160,15 @@ static void take_token(struct ltd_cursor *c, struct engine_token *token)
     token->exit = (enum engine_exit)exit;
     token->id = (int32_t)ltd_cursor_u32(c);
     token->steps = (int32_t)ltd_cursor_u32(c);
-    token->criterion_value = flags & TOKEN_HAS_VALUE ? take_f64(c) : 0;
+    token->has_value = (flags & TOKEN_HAS_VALUE) != 0;
+    token->criterion_value = token->has_value ? take_f64(c) : 0;
     token->n_top = -1;
     if (flags & TOKEN_HAS_LOGPROB) {
         token->logprob = ltd_cursor_f32(c);
         token->n_top = ltd_cursor_u8(c);
     }
-    if (flags > (TOKEN_HAS_LOGPROB | TOKEN_HAS_VALUE) || exit > ENGINE_EXIT_MAX_STEPS ||
-        token->id < 0 || token->steps < 0 || token->n_top > SPEC_LOGPROBS_MAX) {
+    if (flags > (TOKEN_HAS_LOGPROB | TOKEN_HAS_VALUE) || exit >= ENGINE_N_EXITS || token->id < 0 ||
+        token->steps < 0 || token->n_top > SPEC_LOGPROBS_MAX) {
         c->bad = true;
         token->n_top = -1;
     }
@@ -165,10 +180,11 @@ static void take_token(struct ltd_cursor *c, struct engine_token *token)
 
 static void take_finished(struct ltd_cursor *c, struct job_event *event)
 {
-    uint8_t reason = ltd_cursor_u8(c);
+    uint8_t reason = ltd_cursor_u8(c), late = ltd_cursor_u8(c);
     event->finished.total_steps = ltd_cursor_u64(c);
     event->finished.reason = (enum job_finish)reason;
-    if (reason == JOB_FINISH_NONE || reason > JOB_FINISH_ERROR ||
+    event->finished.late = late == 1;
+    if (late > 1 || reason == JOB_FINISH_NONE || reason > JOB_FINISH_ERROR ||
         job_finish_kind((enum job_finish)reason) != event->kind)
         c->bad = true;
     if (reason != JOB_FINISH_ERROR)
@@ -192,6 +208,12 @@ static void take_body(struct ltd_cursor *c, struct job_event *event)
         take_queued(c, &event->queued);
         return;
     case JOB_EV_STARTED:
+        event->started.predicted_end_us = (int64_t)ltd_cursor_u64(c);
+        return;
+    case JOB_EV_PRIORITY:
+        event->priority = ltd_cursor_u8(c);
+        c->bad |= event->priority > SPEC_PRIORITY_MAX;
+        return;
     case JOB_EV_N_KINDS:
         return;
     case JOB_EV_TOKEN:
@@ -235,7 +257,11 @@ size_t job_log_bytes_bound(const struct job_spec *spec, size_t token_text_bytes_
     /* Text that is held back comes later, but it comes once: per token its own text suffices. An
      * incomplete code point becomes a replacement character of three bytes. */
     token += token_text_bytes_max < 4 ? 4 : token_text_bytes_max;
-    size_t queued = HEAD_BYTES + 16 + 4 * 4 + JOB_REQUEST_ID_CHARS + SPEC_LABEL_BYTES +
-                    JOB_TIER_BYTES + 3 + spec->wire_len;
-    return queued + HEAD_BYTES + (size_t)spec->max_tokens * token + JOB_FINISHED_BYTES_MAX;
+    /* seed, two counts, priority; six lengths, five NULs and the texts */
+    size_t queued = HEAD_BYTES + 17 + 6 * 4 + 5 + JOB_REQUEST_ID_CHARS + SPEC_LABEL_BYTES +
+                    JOB_TIER_BYTES + SPEC_CLIENT_BYTES + JOB_ID_CHARS + spec->wire_len;
+    size_t started = HEAD_BYTES + 8;
+    size_t priorities = (size_t)JOB_PRIORITY_CHANGES_MAX * (HEAD_BYTES + 1);
+    return queued + started + priorities + (size_t)spec->max_tokens * token +
+           JOB_FINISHED_BYTES_MAX;
 }

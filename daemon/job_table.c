@@ -3,12 +3,12 @@
  * daemon/job_table.c - see daemon/job_table.h.
  *
  * A live job goes through three appends that matter: QUEUED (on_queued), any number of STARTED and
- * TOKEN (on_event_kept), FINISHED (on_finished_kept), after which it is torn down. With a log that
- * answers later, appends overlap: the order of completion is the order of appending, so on_queued
- * comes before the work begins and on_finished_kept comes last.
+ * TOKEN (on_event_kept) and of PRIORITY (on_priority_kept), FINISHED (on_finished_kept), after
+ * which it is torn down. With a log that answers later, appends overlap: the order of completion is
+ * the order of appending, so on_queued comes before the work begins and on_finished_kept comes last.
  *
  *     state of a live job      handle   work         left by
- *     being queued             NULL     –            on_queued
+ *     being queued             NULL     reserved     on_queued
  *     queued, running          set      in queue     FINISHED from the queue
  *     being finished           set      over         on_finished_kept
  */
@@ -32,8 +32,9 @@ struct waiter {
 struct live {
     struct work work; /* first: events come to the work */
     struct job_table *table;
-    struct job_spec *spec; /* owned */
-    const struct job *job; /* pinned; NULL until QUEUED was accepted */
+    struct job_spec *spec;  /* owned */
+    const struct job *job;  /* pinned; NULL until QUEUED was accepted */
+    const struct job *from; /* pinned until its tokens are copied; NULL: nothing to copy */
     char id[JOB_ID_CHARS + 1];
     char request_id[JOB_REQUEST_ID_CHARS + 1];
     bool is_working;       /* the work is in the queue */
@@ -41,6 +42,8 @@ struct live {
     bool is_stopped;       /* by job_table_stop_all: a cancel means UNAVAILABLE */
     bool is_failed_by_log; /* an event was not accepted: the job ends with `failure` */
     bool is_deleted;       /* forget when finished */
+    bool is_copying;       /* watchers are told when all known tokens are there */
+    uint32_t n_priorities; /* changes that the log has not accepted yet */
     struct ltd_err failure;
     struct job_event end; /* FINISHED, kept for a second try */
     bool is_second_try;
@@ -53,7 +56,7 @@ struct live {
 
 struct job_table {
     struct job_table_config config;
-    const struct engine *engine; /* borrowed */
+    struct engine *engine; /* borrowed */
     struct job_id_maker ids;
     struct live *first;
     uint32_t n_live, n_queued;
@@ -72,7 +75,7 @@ struct job_table *job_table_create(const struct job_table_config *config, struct
     return table;
 }
 
-void job_table_attach(struct job_table *table, const struct engine *engine)
+void job_table_attach(struct job_table *table, struct engine *engine)
 {
     table->engine = engine;
 }
@@ -166,9 +169,18 @@ static struct job_watcher *detach_watchers(struct live *live)
     return first;
 }
 
+static void let_go_of_source(struct live *live)
+{
+    if (live->from)
+        store_unpin(live->table->config.store, live->from);
+    live->from = NULL;
+}
+
 static void destroy_live(struct live *live)
 {
     detach_watchers(live);
+    let_go_of_source(live);
+    work_queue_release(live->table->config.queue, &live->work);
     if (live->job)
         store_unpin(live->table->config.store, live->job);
     unlink_live(live);
@@ -180,12 +192,22 @@ static void destroy_live(struct live *live)
 
 static void on_finished_kept(void *arg, const struct ltd_err *result);
 
-/* The log has room for an end without text also without memory (docs/job-events.md#bounds). */
+static void end_with_failure(struct live *live)
+{
+    live->end.finished.reason = JOB_FINISH_ERROR;
+    live->end.finished.error = live->failure;
+    live->end.kind = JOB_EV_FAILED;
+}
+
+/* The log has room for an end without text also without memory (docs/job-events.md#bounds). An end
+ * that was on its way behind an event that was refused is not what the engine said any more. */
 static void retry_without_text(struct live *live)
 {
     live->is_second_try = true;
     live->end.text = NULL;
     live->end.text_len = 0;
+    if (live->is_failed_by_log)
+        end_with_failure(live);
     store_append(live->table->config.store, live->id, &live->end, on_finished_kept, live);
 }
 
@@ -246,6 +268,7 @@ static void fill_finished(const struct live *live, const struct engine_event *fr
     event->text_len = from->text_len;
     event->finished.reason = finish_of(from->finish);
     event->finished.total_steps = from->total_steps;
+    event->finished.late = from->late;
     event->finished.error = from->error;
     if (live->is_failed_by_log) {
         event->finished.reason = JOB_FINISH_ERROR;
@@ -276,7 +299,8 @@ static void on_event_kept(void *arg, const struct ltd_err *result)
 {
     struct live *live = arg;
     if (result->code == LTD_OK) {
-        tell_watchers(live->watchers);
+        if (!live->is_copying)
+            tell_watchers(live->watchers);
         return;
     }
     if (live->is_failed_by_log)
@@ -288,21 +312,57 @@ static void on_event_kept(void *arg, const struct ltd_err *result)
         work_queue_cancel(live->table->config.queue, &live->work, ENGINE_FINISH_CANCELLED);
 }
 
-static void keep_event(struct live *live, const struct engine_event *from, enum job_event_kind kind)
+static void keep_event(struct live *live, struct job_event *event)
 {
-    struct job_event event = {.kind = kind, .time_us = from->time_us};
     if (live->is_failed_by_log)
         return; /* the log has a hole; nothing may follow but the end */
     live->has_thinking = false;
-    if (kind == JOB_EV_TOKEN) {
-        event.token = from->token;
-        event.text = from->text;
-        event.text_len = from->text_len;
-    } else {
-        live->table->n_queued -= live->counts_as_queued;
-        live->counts_as_queued = false;
+    store_append(live->table->config.store, live->id, event, on_event_kept, live);
+}
+
+/* A job that goes on from another begins with that one's tokens: the engine knows them and says
+ * nothing about them. The old log never changes, so they are still what the spec was made from. */
+static void copy_known_tokens(struct live *live, int64_t time_us)
+{
+    struct continuation_tokens tokens;
+    struct ltd_err err = {0};
+    uint64_t last_seq = live->job->last_seq;
+    continuation_tokens_init(&tokens, live->table->config.store, live->from);
+    live->is_copying = true;
+    for (int32_t i = 0; i < live->spec->known.n && !live->is_failed_by_log; i++) {
+        struct job_event *event = continuation_tokens_next(&tokens, &err);
+        if (!event) {
+            on_event_kept(live, &err);
+            break;
+        }
+        event->time_us = time_us;
+        keep_event(live, event);
     }
-    store_append(live->table->config.store, live->id, &event, on_event_kept, live);
+    live->is_copying = false;
+    continuation_tokens_fini(&tokens);
+    let_go_of_source(live);
+    if (live->job->last_seq != last_seq)
+        tell_watchers(live->watchers);
+}
+
+static void note_started(struct live *live, const struct engine_event *from)
+{
+    struct job_event event = {.kind = JOB_EV_STARTED, .time_us = from->time_us};
+    event.started.predicted_end_us = from->predicted_end_us;
+    live->table->n_queued -= live->counts_as_queued;
+    live->counts_as_queued = false;
+    keep_event(live, &event);
+    if (live->from)
+        copy_known_tokens(live, from->time_us);
+}
+
+static void note_token(struct live *live, const struct engine_event *from)
+{
+    struct job_event event = {.kind = JOB_EV_TOKEN, .time_us = from->time_us};
+    event.token = from->token;
+    event.text = from->text;
+    event.text_len = from->text_len;
+    keep_event(live, &event);
 }
 
 static void note_thinking(struct live *live, const struct engine_event *from)
@@ -323,10 +383,10 @@ static void on_work_event(struct work *work, const struct engine_event *event)
     struct live *live = (struct live *)work;
     switch (event->kind) {
     case ENGINE_STARTED:
-        keep_event(live, event, JOB_EV_STARTED);
+        note_started(live, event);
         return;
     case ENGINE_TOKEN:
-        keep_event(live, event, JOB_EV_TOKEN);
+        note_token(live, event);
         return;
     case ENGINE_THINKING:
         note_thinking(live, event);
@@ -365,14 +425,34 @@ static void on_queued(void *arg, const struct ltd_err *result)
     store_pin(table->config.store, live->job);
     live->counts_as_queued = true;
     table->n_queued++;
-    ltd_debug("job %s queued: %d prompt tokens, at most %d to write, depth %d", live->id,
-              live->spec->n_prompt, live->spec->max_tokens, live->spec->depth.max_steps);
+    ltd_debug("job %s queued: %d prompt tokens, at most %d to write, %d of them known, depth %d",
+              live->id, live->spec->n_prompt, live->spec->max_tokens, live->spec->known.n,
+              live->spec->depth.rule.max_steps);
     answer_waiters(live, false, live->job, &err);
     if (live->is_stopped)
         ltd_fail(&err, LTD_E_UNAVAILABLE, "the service stops; submit the job again");
     live->is_working = err.code == LTD_OK;
     if (!live->is_working || work_queue_add(table->config.queue, &live->work, &err) != 0)
         finish_unstarted(live, &err);
+}
+
+/* Time buys depth, and a fixed depth cannot be sold: what would come late is not begun. A job that is
+ * held has its owner to wait for. */
+static int check_time(struct job_table *table, const struct job_spec *spec, struct ltd_err *err)
+{
+    uint64_t total_ms = spec->budget.total_ms, now_ns = ltd_now_ns();
+    if (total_ms == 0 || spec_is_elastic(spec) || spec->priority == SPEC_PRIORITY_HOLD)
+        return 0;
+    uint64_t end_ns = engine_predict_end(table->engine, spec, now_ns);
+    uint64_t needed_ns = end_ns > now_ns ? end_ns - now_ns : 0;
+    uint64_t needed_ms = needed_ns / LTD_NS_PER_MS + (needed_ns % LTD_NS_PER_MS != 0);
+    if (needed_ms <= total_ms)
+        return 0;
+    ltd_fail(err, LTD_E_EXHAUSTED,
+             "spec.budget.total_ms: found %llu, but an answer of this fixed depth is expected in "
+             "%llu ms; ask for a range of depths, for less, or again later",
+             (unsigned long long)total_ms, (unsigned long long)needed_ms);
+    return ltd_err_retry_after(err, work_queue_wait_ms(table->config.queue));
 }
 
 static int check_admission(struct job_table *table, const struct job_spec *spec,
@@ -395,9 +475,7 @@ static int check_admission(struct job_table *table, const struct job_spec *spec,
                         "spec: %d tokens with %d logprobs each may take %zu "
                         "bytes of event log, at most %zu are kept per job",
                         spec->max_tokens, spec->n_logprobs, bound, STORE_JOB_BYTES_MAX);
-    if (work_queue_is_full(config->queue))
-        return ltd_fail(err, LTD_E_EXHAUSTED, "queue full (max_queue); try again later");
-    return 0;
+    return check_time(table, spec, err);
 }
 
 static void append_queued(struct live *live)
@@ -408,13 +486,25 @@ static void append_queued(struct live *live)
         .request_id = live->request_id,
         .label = live->spec->label,
         .tier = table->config.tier,
+        .client = live->spec->client,
+        .continues = live->spec->continues,
         .seed = live->spec->seed,
         .prompt_tokens = (uint32_t)live->spec->n_prompt,
         .position = work_queue_n_unstarted(table->config.queue),
+        .priority = (uint8_t)live->spec->priority,
         .spec = live->spec->wire,
         .spec_len = live->spec->wire_len,
     };
     store_append(table->config.store, live->id, &event, on_queued, live);
+}
+
+static int check_same_source(const char *request_id, const char *continues,
+                             const struct job_spec *spec, struct ltd_err *err)
+{
+    if (strcmp(continues, spec->continues) == 0)
+        return 0;
+    return ltd_fail(err, LTD_E_EXISTS, "request_id: \"%s\" was used for a job that continues %s",
+                    request_id, *continues ? continues : "no other");
 }
 
 /* Same bytes, same job. */
@@ -422,6 +512,8 @@ static int check_same_spec(struct job_table *table, const struct job *job,
                            const struct job_spec *spec, struct ltd_err *err)
 {
     struct ltd_bytes stored;
+    if (check_same_source(job->request_id, job->continues, spec, err) != 0)
+        return -1;
     ltd_bytes_init(&stored);
     int rc = wire_stored_spec(table->config.store, job, &stored, err);
     if (rc == 0 && (stored.len != spec->wire_len ||
@@ -456,6 +548,8 @@ static int join_earlier(struct job_table *table, const struct job_spec *spec,
     struct live *pending = find_pending(table, request_id);
     if (!pending)
         return 0;
+    if (check_same_source(request_id, pending->spec->continues, spec, err) != 0)
+        return -1;
     if (pending->spec->wire_len != spec->wire_len ||
         memcmp(pending->spec->wire, spec->wire, spec->wire_len) != 0)
         return ltd_fail(err, LTD_E_EXISTS, "request_id: \"%s\" was used with another spec",
@@ -476,12 +570,25 @@ static struct live *make_live(struct job_table *table, struct job_spec *take_spe
     live->work.on_event = on_work_event;
     snprintf(live->request_id, sizeof live->request_id, "%s", request_id);
     job_id_make(&table->ids, live->id);
+    snprintf(take_spec->key, sizeof take_spec->key, "%s", live->id);
     link_live(table, live);
     return live;
 }
 
-void job_table_submit(struct job_table *table, struct job_spec *take_spec, const char *request_id,
-                      job_answer_fn answer, void *arg)
+/* From here on the spec belongs to the live job, also when it is refused. */
+static int accept_live(struct live *live, job_answer_fn answer, void *arg, struct ltd_err *err)
+{
+    if (work_queue_reserve(live->table->config.queue, &live->work, err) != 0)
+        return -1;
+    if (add_waiter(live, false, answer, arg) != 0)
+        return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a request");
+    append_queued(live);
+    return 0;
+}
+
+/* `from`: the job whose tokens the new one begins with, or NULL. */
+static void submit(struct job_table *table, struct job_spec *take_spec, const struct job *from,
+                   const char *request_id, job_answer_fn answer, void *arg)
 {
     struct ltd_err err = {0};
     int joined = join_earlier(table, take_spec, request_id, answer, arg, &err);
@@ -499,13 +606,106 @@ void job_table_submit(struct job_table *table, struct job_spec *take_spec, const
         answer(arg, NULL, &err);
         return;
     }
-    if (add_waiter(live, false, answer, arg) != 0) {
+    if (from)
+        store_pin(table->config.store, from);
+    live->from = from;
+    if (accept_live(live, answer, arg, &err) != 0) {
         destroy_live(live);
-        ltd_fail(&err, LTD_E_EXHAUSTED, "no memory for a request");
+        answer(arg, NULL, &err);
+    }
+}
+
+void job_table_submit(struct job_table *table, struct job_spec *take_spec, const char *request_id,
+                      job_answer_fn answer, void *arg)
+{
+    submit(table, take_spec, NULL, request_id, answer, arg);
+}
+
+void job_table_continue(struct job_table *table, const struct job_continue *how,
+                        job_answer_fn answer, void *arg)
+{
+    struct continuation c;
+    struct ltd_err err = {0};
+    if (continuation_read(&c, table->config.store, how->job, &how->ask, &err) != 0) {
         answer(arg, NULL, &err);
         return;
     }
-    append_queued(live);
+    struct job_spec *spec = how->decode(how->decode_arg, &c.next.spec, &err);
+    if (spec) {
+        spec->known = c.known;
+        c.known = (struct spec_known){0};
+        snprintf(spec->continues, sizeof spec->continues, "%s", how->job->id);
+    }
+    continuation_fini(&c);
+    if (spec)
+        submit(table, spec, how->job, how->request_id, answer, arg);
+    else
+        answer(arg, NULL, &err);
+}
+
+/* -------------------------------------------------------------------------------- priority */
+
+struct priority_change {
+    struct live *live;
+    int32_t priority;
+    job_answer_fn answer;
+    void *arg;
+};
+
+/* The change is in the log, or it never was; the job goes on either way. It is still live, because
+ * the completion of its FINISHED comes later. */
+static void on_priority_kept(void *arg, const struct ltd_err *result)
+{
+    struct priority_change *change = arg;
+    struct live *live = change->live;
+    bool is_kept = result->code == LTD_OK;
+    live->n_priorities--;
+    if (is_kept && live->is_working)
+        work_queue_set_priority(live->table->config.queue, &live->work, change->priority);
+    change->answer(change->arg, is_kept ? live->job : NULL, result);
+    if (is_kept)
+        tell_watchers(live->watchers);
+    free(change);
+}
+
+static int check_priority_change(const struct job *job, const struct live *live,
+                                 struct ltd_err *err)
+{
+    /* The end of a job may be on its way into the log, or its log may have a hole. */
+    if (!live || !live->is_working || live->is_failed_by_log)
+        return ltd_fail(err, LTD_E_PRECONDITION, "job %s has finished and has no priority any more",
+                        job->id);
+    if (job->n_priority_changes + live->n_priorities >= JOB_PRIORITY_CHANGES_MAX)
+        return ltd_fail(err, LTD_E_EXHAUSTED,
+                        "job %s: its priority was changed %d times, which is as often as it can be",
+                        job->id, JOB_PRIORITY_CHANGES_MAX);
+    return 0;
+}
+
+void job_table_set_priority(struct job_table *table, const struct job *job, uint32_t priority,
+                            job_answer_fn answer, void *arg)
+{
+    struct ltd_err err = {0};
+    struct live *live = find_live(table, job);
+    struct priority_change *change = NULL;
+    if (check_priority_change(job, live, &err) == 0) {
+        if (job->priority == priority && live->n_priorities == 0) {
+            answer(arg, job, &err);
+            return;
+        }
+        change = malloc(sizeof *change);
+        if (!change)
+            ltd_fail(&err, LTD_E_EXHAUSTED, "no memory for a request");
+    }
+    if (!change) {
+        answer(arg, NULL, &err);
+        return;
+    }
+    *change = (struct priority_change){live, (int32_t)priority, answer, arg};
+    live->n_priorities++;
+    struct job_event event = {.kind = JOB_EV_PRIORITY, .time_us = ltd_wall_us()};
+    event.priority = (uint8_t)priority;
+    store_append(table->config.store, live->id, &event, on_priority_kept, change);
 }
 
 /* --------------------------------------------------------------------------- cancel, delete */

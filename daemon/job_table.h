@@ -4,6 +4,9 @@
  *
  *     submit ──▶ QUEUED into the log ──accepted──▶ work queue ──▶ engine
  *                                                     events ──▶ the log ──accepted──▶ watchers
+ *     continue ──▶ a submit whose spec is made of an older job's; when it starts, that one's tokens
+ *                  are copied into its log, and the engine's follow
+ *     priority ──▶ PRIORITY into the log ──accepted──▶ engine, answered
  *     cancel, delete ──▶ engine ──▶ … FINISHED into the log ──accepted──▶ answered
  *
  * What is true of a job stands in the event log (daemon/store.h); here is only what ends with the
@@ -24,6 +27,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "daemon/continuation.h"
 #include "daemon/store.h"
 #include "daemon/wire.h"
 #include "daemon/work.h"
@@ -39,8 +43,9 @@ struct job_table_config {
 
 /* Errors: LTD_E_EXHAUSTED. Returns owned. */
 struct job_table *job_table_create(const struct job_table_config *config, struct ltd_err *err);
-/* Once, before the first submit; the engine is asked whether a job fits its pages. Borrowed. */
-void job_table_attach(struct job_table *table, const struct engine *engine);
+/* Once, before the first submit; the engine is asked whether a job fits its pages, and its time.
+ * Borrowed. */
+void job_table_attach(struct job_table *table, struct engine *engine);
 /* No job may be live. NULL is fine. */
 void job_table_destroy(struct job_table *table);
 
@@ -54,15 +59,53 @@ typedef void (*job_answer_fn)(void *arg, const struct job *job, const struct ltd
 /*
  * job_table_submit - accept a job, or join the one that was made with the same request id.
  *
- * take_spec   owned by the table from now on, also on failure
+ * take_spec   owned by the table from now on, also on failure; `key` is set here, `client` and
+ *             `priority` are recorded as they are
  * request_id  "" for none; checked by the caller
  * answer      when the job is in the log
  *
  * Errors (in the answer): LTD_E_EXISTS (request id used with another spec), LTD_E_UNAVAILABLE
- * (draining), LTD_E_INVALID (could never fit the pages), LTD_E_EXHAUSTED (queue, memory, log).
+ * (draining), LTD_E_INVALID (could never fit the pages), LTD_E_EXHAUSTED (memory, log; with a hint
+ * when to try again: queue full, or a fixed depth whose answer cannot come within
+ * budget.total_ms).
  */
 void job_table_submit(struct job_table *table, struct job_spec *take_spec, const char *request_id,
                       job_answer_fn answer, void *arg);
+
+/* A wire spec as a job: spec_decode, and the client's account. Called before the request returns. */
+typedef struct job_spec *(*job_decode_fn)(void *arg, const Latentd__V1__JobSpec *message,
+                                          struct ltd_err *err);
+
+struct job_continue {
+    const struct job *job; /* the old one */
+    struct continuation_ask ask;
+    const char *request_id; /* "" for none; checked by the caller */
+    job_decode_fn decode;   /* returns owned, or NULL and the reason */
+    void *decode_arg;
+};
+
+/*
+ * job_table_continue - a new job that goes on where a finished one stopped: what would have been
+ * asked at once (daemon/continuation.h), with the tokens known that stay as they are.
+ *
+ * how     borrowed for the call; the old job may be deleted as soon as this returns
+ * answer  the new job, when it is in the log
+ *
+ * Errors (in the answer): LTD_E_PRECONDITION (the old job cannot be gone on with so), what `decode`
+ * refuses, LTD_E_CORRUPT (the old log cannot be read), and those of job_table_submit. The request
+ * id's earlier use must have been the same continuation.
+ */
+void job_table_continue(struct job_table *table, const struct job_continue *how,
+                        job_answer_fn answer, void *arg);
+
+/*
+ * job_table_set_priority - recorded, then told to the engine; 0 .. SPEC_PRIORITY_MAX, checked by
+ * the caller. The priority that it has already is answered at once.
+ * Errors (in the answer): LTD_E_PRECONDITION (finished), LTD_E_EXHAUSTED (memory, log, changed
+ * JOB_PRIORITY_CHANGES_MAX times).
+ */
+void job_table_set_priority(struct job_table *table, const struct job *job, uint32_t priority,
+                            job_answer_fn answer, void *arg);
 
 /*
  * job_table_cancel - end a job; answered when it has finished, at once when it had before.

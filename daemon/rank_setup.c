@@ -118,6 +118,8 @@ static int prepare(struct rank_setup *s, const struct config *config, uint64_t h
     clus_offer_set_shares(offer, config->shares);
     snprintf(offer->numerics, sizeof offer->numerics, "f32, kv %s, max_steps %d",
              s->capacity.policy_text, s->capacity.max_steps);
+    snprintf(offer->kv_format, sizeof offer->kv_format, "%s",
+             model_kv_format_name(s->capacity.kv_format));
     offer->limits = s->capacity.limits;
     return 0;
 }
@@ -137,6 +139,7 @@ static int load(struct rank_setup *s, struct ltd_err *err)
         .max_positions = limits->block_size,
         .n_pages = limits->n_pages,
         .policy = s->capacity.policy,
+        .kv_format = s->capacity.kv_format,
     };
     s->core = model_core_create(s->checkpoint, &s->kern, &options, err);
     if (!s->core)

@@ -44,6 +44,9 @@ struct served {
     char tier_id[SERVED_TEXT_BYTES];   /* with library version and kind of processor */
     char format[16];                   /* of the weights in memory: "f32" */
     char kv_policy[SERVED_TEXT_BYTES]; /* for people */
+    char kv_format[16];                /* of keys and values: "f32" */
+    uint64_t kv_bytes_per_position;    /* all ranks and the border together */
+    int32_t max_batch;                 /* positions that a tick can hold */
     uint64_t parameters;
 
     const struct clus_rank_info *ranks; /* [n_ranks], borrowed */

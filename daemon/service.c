@@ -2,8 +2,11 @@
 /* daemon/service.c - the table of methods, and what the handlers' files share. */
 #include "daemon/service.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "daemon/spec_decode.h"
 
 void service_fill_methods(struct service *service, struct rpc_method *methods, size_t prompt_bytes,
                           size_t other_bytes)
@@ -19,6 +22,8 @@ void service_fill_methods(struct service *service, struct rpc_method *methods, s
         {"/latentd.v1.Jobs/List", other_bytes, jobs_list, service},
         {"/latentd.v1.Jobs/Cancel", other_bytes, jobs_cancel, service},
         {"/latentd.v1.Jobs/Delete", other_bytes, jobs_delete, service},
+        {"/latentd.v1.Jobs/Continue", other_bytes, jobs_continue, service},
+        {"/latentd.v1.Jobs/SetPriority", other_bytes, jobs_set_priority, service},
         {"/latentd.v1.Cluster/GetModel", other_bytes, cluster_get_model, service},
         {"/latentd.v1.Cluster/GetStatus", other_bytes, cluster_get_status, service},
         {"/grpc.health.v1.Health/Check", other_bytes, health_check, service},
@@ -36,6 +41,21 @@ void *service_unpack(struct rpc_call *call, struct unpack *u,
     if (!message)
         rpc_call_finish_err(call, &err);
     return message;
+}
+
+void service_set_client(const struct rpc_call *call, struct job_spec *spec)
+{
+    if (!spec->client[0])
+        snprintf(spec->client, sizeof spec->client, "%s", rpc_call_peer_host(call));
+}
+
+struct job_spec *service_decode_spec(const struct service *service, const struct rpc_call *call,
+                                     const Latentd__V1__JobSpec *message, struct ltd_err *err)
+{
+    struct job_spec *spec = spec_decode(message, service->served, err);
+    if (spec)
+        service_set_client(call, spec);
+    return spec;
 }
 
 void service_reply_bytes(struct rpc_call *call, const struct ltd_bytes *bytes)

@@ -7,7 +7,8 @@
  * the call. rpc/ knows no message, the job table knows no call: this is where they meet.
  *
  *     latentd.v1.Inference   service_inference.c   Generate, Score, Tokenize, Detokenize
- *     latentd.v1.Jobs        service_jobs.c        Submit, Watch, Get, List, Cancel, Delete
+ *     latentd.v1.Jobs        service_jobs.c        Submit, Watch, Get, List, Cancel, Delete,
+ *                                                  Continue, SetPriority
  *     latentd.v1.Cluster     service_cluster.c     GetModel, GetStatus
  *     grpc.health.v1.Health  service_health.c      Check, Watch
  *
@@ -31,7 +32,7 @@
 #include "rpc/call.h"
 #include "rpc/service.h"
 
-#define SERVICE_N_METHODS 14
+#define SERVICE_N_METHODS 16
 
 struct health_watcher;
 
@@ -72,6 +73,8 @@ void jobs_get(struct rpc_call *call, const uint8_t *request, size_t len, void *a
 void jobs_list(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 void jobs_cancel(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 void jobs_delete(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void jobs_continue(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void jobs_set_priority(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 
 void cluster_get_model(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 void cluster_get_status(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
@@ -85,6 +88,12 @@ void health_watch(struct rpc_call *call, const uint8_t *request, size_t len, voi
 void *service_unpack(struct rpc_call *call, struct unpack *u,
                      const ProtobufCMessageDescriptor *descriptor, const uint8_t *request,
                      size_t len);
+
+/* A spec as a job of this call: spec_decode, and whose account it goes on when it does not say. */
+struct job_spec *service_decode_spec(const struct service *service, const struct rpc_call *call,
+                                     const Latentd__V1__JobSpec *message, struct ltd_err *err);
+/* A job that names no client goes on the account of the address that the call came from. */
+void service_set_client(const struct rpc_call *call, struct job_spec *spec);
 
 /* Answer a unary call with a generated message, or with bytes that may have failed. */
 void service_reply(struct rpc_call *call, const ProtobufCMessage *message);

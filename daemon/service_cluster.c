@@ -59,6 +59,8 @@ static void fill_model(const struct served *served, Latentd__V1__Model *m)
     m->default_temperature = served->generation.do_sample ? served->generation.temperature : 0;
     m->default_max_tokens = (uint32_t)served->default_max_tokens;
     m->kv_policy = text_of(served->kv_policy);
+    m->kv_format = text_of(served->kv_format);
+    m->kv_bytes_per_position = served->kv_bytes_per_position;
     m->n_end_tokens = (size_t)served->n_end_tokens;
     m->end_tokens = (uint32_t *)(uintptr_t)served->end_tokens; /* ids are never negative */
 }
@@ -89,6 +91,18 @@ void cluster_get_model(struct rpc_call *call, const uint8_t *request, size_t len
 
 /* -------------------------------------------------------------------------------- status */
 
+/* What GetStatus says, with the arrays that its message points into; some of them are long. */
+struct status {
+    Latentd__V1__ClusterStatus m;
+    struct engine_stats stats;
+    struct engine_depths depths;
+    Latentd__V1__DepthCounts depth_counts[ENGINE_N_EXITS], *depth_pointers[ENGINE_N_EXITS];
+    Latentd__V1__Histogram tick_ms, batch, queue_ms;
+    Latentd__V1__PriorityCounts waiting[SCHED_PRIORITIES], *waiting_pointers[SCHED_PRIORITIES];
+    Latentd__V1__Costs costs;
+    Latentd__V1__RankStatus *ranks, **rank_pointers; /* owned, [served->n_ranks] */
+};
+
 static void fill_rank(const struct clus_rank_info *info, Latentd__V1__RankStatus *m)
 {
     latentd__v1__rank_status__init(m);
@@ -103,50 +117,159 @@ static void fill_rank(const struct clus_rank_info *info, Latentd__V1__RankStatus
     m->fc_end = (uint32_t)info->fc_end;
 }
 
-static void fill_status(struct service *service, Latentd__V1__ClusterStatus *m)
+static int fill_ranks(struct status *s, const struct served *served)
 {
-    struct engine_stats stats = {0};
-    engine_get_stats(service->engine, &stats);
-    m->version = text_of(LATENTD_VERSION);
-    m->state = text_of(service->is_serving ? "serving" : "draining");
-    m->uptime_ms = (ltd_now_ns() - service->served->start_ns) / LTD_NS_PER_MS;
+    size_t n = (size_t)served->n_ranks;
+    s->ranks = calloc(n, sizeof *s->ranks);
+    s->rank_pointers = calloc(n, sizeof *s->rank_pointers);
+    if (!s->ranks || !s->rank_pointers)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        fill_rank(&served->ranks[i], &s->ranks[i]);
+        s->rank_pointers[i] = &s->ranks[i];
+    }
+    s->m.n_ranks = n;
+    s->m.ranks = s->rank_pointers;
+    return 0;
+}
+
+/* One row per reason by which tokens left, as long as its deepest token. */
+static void fill_depths(struct status *s)
+{
+    static const Latentd__V1__ExitReason reasons[ENGINE_N_EXITS] = {
+        [ENGINE_EXIT_FIXED] = LATENTD__V1__EXIT_REASON__EXIT_REASON_FIXED,
+        [ENGINE_EXIT_CONVERGED] = LATENTD__V1__EXIT_REASON__EXIT_REASON_CONVERGED,
+        [ENGINE_EXIT_MAX_STEPS] = LATENTD__V1__EXIT_REASON__EXIT_REASON_MAX_STEPS,
+        [ENGINE_EXIT_BUDGET] = LATENTD__V1__EXIT_REASON__EXIT_REASON_BUDGET,
+    };
+    s->m.depths = s->depth_pointers;
+    for (int e = 0; e < ENGINE_N_EXITS; e++) {
+        size_t n = (size_t)s->depths.n_steps;
+        while (n > 0 && s->depths.counts[e][n - 1] == 0)
+            n--;
+        if (n == 0)
+            continue;
+        Latentd__V1__DepthCounts *m = &s->depth_counts[s->m.n_depths];
+        latentd__v1__depth_counts__init(m);
+        m->exit = reasons[e];
+        m->n_tokens = n;
+        m->tokens = s->depths.counts[e];
+        s->depth_pointers[s->m.n_depths++] = m;
+    }
+}
+
+static Latentd__V1__Histogram *fill_histogram(struct engine_histogram *from,
+                                              Latentd__V1__Histogram *m)
+{
+    latentd__v1__histogram__init(m);
+    m->n_bounds = ENGINE_BUCKETS - 1;
+    m->bounds = from->bounds;
+    m->n_counts = ENGINE_BUCKETS;
+    m->counts = from->counts;
+    m->sum = from->sum;
+    return m;
+}
+
+static void fill_waiting(struct status *s)
+{
+    s->m.waiting = s->waiting_pointers;
+    for (uint32_t p = 0; p < SCHED_PRIORITIES; p++) {
+        if (s->stats.waiting[p] == 0)
+            continue;
+        Latentd__V1__PriorityCounts *m = &s->waiting[s->m.n_waiting];
+        latentd__v1__priority_counts__init(m);
+        m->priority = p;
+        m->jobs = s->stats.waiting[p];
+        s->waiting_pointers[s->m.n_waiting++] = m;
+    }
+}
+
+static void fill_costs(struct status *s)
+{
+    const struct cost_line *lines = s->stats.costs;
+    const double us = 1e-3; /* of a nanosecond */
+    latentd__v1__costs__init(&s->costs);
+    s->costs.tick_fixed_us = lines[SCHED_TICK].fixed_ns * us;
+    s->costs.tick_each_us = lines[SCHED_TICK].each_ns * us;
+    s->costs.prelude_fixed_us = lines[SCHED_PRELUDE].fixed_ns * us;
+    s->costs.prelude_each_us = lines[SCHED_PRELUDE].each_ns * us;
+    s->costs.coda_fixed_us = lines[SCHED_CODA].fixed_ns * us;
+    s->costs.coda_each_us = lines[SCHED_CODA].each_ns * us;
+    s->costs.head_fixed_us = lines[SCHED_HEAD].fixed_ns * us;
+    s->costs.head_each_us = lines[SCHED_HEAD].each_ns * us;
+    s->m.costs = &s->costs;
+}
+
+/* What was done since start. */
+static void fill_totals(struct status *s)
+{
+    const struct engine_stats *stats = &s->stats;
+    s->m.ticks = stats->ticks;
+    s->m.tick_positions = stats->tick_positions;
+    s->m.decode_positions = stats->decode_positions;
+    s->m.prefill_positions = stats->prefill_positions;
+    s->m.replay_positions = stats->replay_positions;
+    s->m.coda_positions = stats->coda_positions;
+    s->m.check_positions = stats->check_positions;
+    s->m.head_rows = stats->head_rows;
+    s->m.check_rows = stats->check_rows;
+    s->m.preemptions = stats->preemptions;
+    s->m.prefix_positions = stats->prefix_positions;
+    s->m.tokens_out = stats->tokens;
+    s->m.steps_out = stats->token_steps;
+    s->m.tick_ms = fill_histogram(&s->stats.tick_ms, &s->tick_ms);
+    s->m.batch = fill_histogram(&s->stats.batch, &s->batch);
+    s->m.queue_ms = fill_histogram(&s->stats.queue_ms, &s->queue_ms);
+    fill_depths(s);
+}
+
+/* How things stand. */
+static void fill_now(struct status *s, const struct service *service)
+{
+    const struct engine_stats *stats = &s->stats;
+    s->m.version = text_of(LATENTD_VERSION);
+    s->m.state = text_of(service->is_serving ? "serving" : "draining");
+    s->m.uptime_ms = (ltd_now_ns() - service->served->start_ns) / LTD_NS_PER_MS;
     /* Everything unfinished is either started or not, scores included. */
-    m->jobs_queued = work_queue_n_unstarted(service->queue);
-    m->jobs_running = work_queue_n_unfinished(service->queue) - m->jobs_queued;
-    m->jobs_finished = job_table_n_finished(service->jobs) + service->n_scored;
-    m->ticks = stats.ticks;
-    m->tick_positions = stats.tick_positions;
-    m->tokens_out = stats.tokens;
-    m->steps_out = stats.token_steps;
-    m->pages_total = stats.pages_total;
-    m->pages_used = stats.pages_used;
-    m->tick_ms_mean = stats.tick_ms_mean;
-    m->positions_running = stats.positions_running;
+    s->m.jobs_queued = work_queue_n_unstarted(service->queue);
+    s->m.jobs_running = work_queue_n_unfinished(service->queue) - s->m.jobs_queued;
+    s->m.jobs_finished = job_table_n_finished(service->jobs) + service->n_scored;
+    s->m.jobs_held = stats->jobs_held;
+    s->m.pages_total = stats->pages_total;
+    s->m.pages_used = stats->pages_used;
+    s->m.pages_shared = stats->pages_shared;
+    s->m.pages_cached = stats->pages_cached;
+    s->m.tick_ms_mean = stats->tick_ms_mean;
+    s->m.positions_running = stats->positions_running;
+    s->m.max_batch = (uint32_t)service->served->max_batch;
+    s->m.load = stats->load;
+    s->m.wait_ms = stats->wait_ms;
+    fill_waiting(s);
+    fill_costs(s);
 }
 
 void cluster_get_status(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
 {
     struct service *service = arg;
     struct unpack u;
-    Latentd__V1__ClusterStatus status = LATENTD__V1__CLUSTER_STATUS__INIT;
     if (!service_unpack(call, &u, &latentd__v1__get_status_request__descriptor, request, len))
         return;
     unpack_free(&u);
-    size_t n = (size_t)service->served->n_ranks;
-    Latentd__V1__RankStatus *ranks = calloc(n, sizeof *ranks);
-    Latentd__V1__RankStatus **pointers = calloc(n, sizeof *pointers);
-    if (!ranks || !pointers) {
+    struct status *status = calloc(1, sizeof *status);
+    if (status)
+        latentd__v1__cluster_status__init(&status->m);
+    if (!status || fill_ranks(status, service->served) != 0) {
         rpc_call_finish(call, LTD_E_EXHAUSTED, "no memory for an answer");
     } else {
-        fill_status(service, &status);
-        for (size_t i = 0; i < n; i++) {
-            fill_rank(&service->served->ranks[i], &ranks[i]);
-            pointers[i] = &ranks[i];
-        }
-        status.n_ranks = n;
-        status.ranks = pointers;
-        service_reply(call, &status.base);
+        engine_get_stats(service->engine, &status->stats);
+        engine_get_depths(service->engine, &status->depths);
+        fill_totals(status);
+        fill_now(status, service);
+        service_reply(call, &status->m.base);
     }
-    free(ranks);
-    free(pointers);
+    if (status) {
+        free(status->ranks);
+        free(status->rank_pointers);
+    }
+    free(status);
 }

@@ -54,7 +54,7 @@ void inference_generate(struct rpc_call *call, const uint8_t *request, size_t le
     bool keeps_job = m->keep_on_disconnect;
     struct job_spec *spec = NULL;
     if (service_take_request_id(&m->request_id, request_id, &err) == 0)
-        spec = spec_decode(m->spec, service->served, &err);
+        spec = service_decode_spec(service, call, m->spec, &err);
     unpack_free(&u);
     struct pending *pending = NULL;
     if (!spec)
@@ -98,7 +98,7 @@ static void keep_scores(struct score *score, const struct engine_event *event)
     } else {
         for (size_t i = 0; i < n; i++) {
             numbers[i] = (uint32_t)spec->prompt[(size_t)spec->score_begin + i];
-            numbers[n + i] = (uint32_t)event->score_steps;
+            numbers[n + i] = (uint32_t)event->score_steps[i];
             greedy[i] = event->score_greedy[i];
             m.sum += event->score_logprobs[i];
         }
@@ -212,6 +212,8 @@ void inference_score(struct rpc_call *call, const uint8_t *request, size_t len, 
         return;
     struct job_spec *spec = spec_decode_score(m, service->served, &err);
     unpack_free(&u);
+    if (spec)
+        service_set_client(call, spec);
     if (!spec || start_score(service, call, spec, &err) != 0)
         rpc_call_finish_err(call, &err);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * daemon/service_jobs.c - latentd.v1.Jobs: submit, follow, look at, list, cancel, forget.
+ * daemon/service_jobs.c - latentd.v1.Jobs: submit, follow, look at, list, cancel, forget, go on.
  *
  * Statuses: docs/api.md.
  */
@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "daemon/service.h"
-#include "daemon/spec_decode.h"
 #include "daemon/watch.h"
 
 #define PAGE_DEFAULT 50
@@ -51,7 +50,7 @@ static void reply_job(struct rpc_call *call, struct service *service, const stru
     ltd_bytes_fini(&bytes);
 }
 
-/* The answer of submit and cancel: the job as it is now. */
+/* The answer of whatever makes or changes a job: the job as it is now. */
 static void answer_with_job(void *arg, const struct job *job, const struct ltd_err *err)
 {
     struct pending *pending = arg;
@@ -79,7 +78,7 @@ void jobs_submit(struct rpc_call *call, const uint8_t *request, size_t len, void
         return;
     struct job_spec *spec = NULL;
     if (service_take_request_id(&m->request_id, request_id, &err) == 0)
-        spec = spec_decode(m->spec, service->served, &err);
+        spec = service_decode_spec(service, call, m->spec, &err);
     unpack_free(&u);
     struct pending *pending = NULL;
     if (!spec)
@@ -252,4 +251,69 @@ void jobs_delete(struct rpc_call *call, const uint8_t *request, size_t len, void
     struct pending *pending = job ? pending_make(call, service) : NULL;
     if (pending)
         job_table_delete(service->jobs, job, answer_deleted, pending);
+}
+
+/* ------------------------------------------------------------------- continue, set priority */
+
+struct decoding {
+    const struct service *service;
+    const struct rpc_call *call;
+};
+
+static struct job_spec *decode_for(void *arg, const Latentd__V1__JobSpec *message,
+                                   struct ltd_err *err)
+{
+    const struct decoding *decoding = arg;
+    return service_decode_spec(decoding->service, decoding->call, message, err);
+}
+
+void jobs_continue(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    struct service *service = arg;
+    struct unpack u;
+    struct ltd_err err = {0};
+    char request_id[JOB_REQUEST_ID_CHARS + 1];
+    Latentd__V1__ContinueJobRequest *m =
+        service_unpack(call, &u, &latentd__v1__continue_job_request__descriptor, request, len);
+    if (!m)
+        return;
+    struct decoding decoding = {service, call};
+    struct job_continue how = {
+        .ask = {.more_tokens = m->more_tokens, .more_steps = m->more_steps},
+        .request_id = request_id,
+        .decode = decode_for,
+        .decode_arg = &decoding,
+    };
+    if (service_take_request_id(&m->request_id, request_id, &err) != 0)
+        rpc_call_finish_err(call, &err);
+    else
+        how.job = find_named(call, service, &m->name);
+    unpack_free(&u);
+    struct pending *pending = how.job ? pending_make(call, service) : NULL;
+    if (pending)
+        job_table_continue(service->jobs, &how, answer_with_job, pending);
+}
+
+void jobs_set_priority(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    struct service *service = arg;
+    struct unpack u;
+    struct ltd_err err = {0};
+    Latentd__V1__SetJobPriorityRequest *m =
+        service_unpack(call, &u, &latentd__v1__set_job_priority_request__descriptor, request, len);
+    if (!m)
+        return;
+    uint32_t priority = m->priority;
+    const struct job *job = NULL;
+    if (priority > SPEC_PRIORITY_MAX) {
+        ltd_fail(&err, LTD_E_INVALID, "priority: found %u, expected 0 to %d", priority,
+                 SPEC_PRIORITY_MAX);
+        rpc_call_finish_err(call, &err);
+    } else {
+        job = find_named(call, service, &m->name);
+    }
+    unpack_free(&u);
+    struct pending *pending = job ? pending_make(call, service) : NULL;
+    if (pending)
+        job_table_set_priority(service->jobs, job, priority, answer_with_job, pending);
 }

@@ -11,6 +11,8 @@ void spec_destroy(struct job_spec *spec)
     for (int32_t i = 0; i < spec->n_stop; i++)
         free(spec->stop[i].text);
     free(spec->prompt);
+    free(spec->known.ids);
+    free(spec->known.steps);
     free(spec->wire);
     free(spec);
 }

@@ -7,13 +7,14 @@
  */
 #include "daemon/spec_decode.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-#include "model/exit.h"
+#include "daemon/spec_depth.h"
 
 #define SCALE_MAX      100.0 /* temperature and init_scale: beyond it only noise is left */
 #define CHAT_TURNS_MAX 4096  /* each takes at least a handful of tokens of the context */
@@ -212,52 +213,72 @@ static int decode_stop(struct job_spec *spec, const Latentd__V1__JobSpec *messag
     return 0;
 }
 
-/* ---------------------------------------------------------------------------------- depth */
+/* ------------------------------------------------------------------- depth, budget, priority */
 
-static int decode_adaptive(struct spec_depth *depth, const Latentd__V1__AdaptiveDepth *message,
-                           const struct served *served, struct ltd_err *err)
+/* A year. Times are counted in nanoseconds further on, and some of them are added up. */
+#define BUDGET_MS_MAX (UINT64_C(366) * 86400 * 1000)
+
+static int check_budget_ms(const char *field, uint64_t found, struct ltd_err *err)
 {
-    int criterion = (int)message->criterion;
-    if (criterion != LATENTD__V1__CRITERION__CRITERION_UNSPECIFIED &&
-        criterion != LATENTD__V1__CRITERION__CRITERION_LATENT_DIFF)
-        return ltd_fail(err, LTD_E_UNIMPLEMENTED,
-                        "depth.adaptive.criterion: found %d, this build "
-                        "has CRITERION_LATENT_DIFF (1)",
-                        criterion);
-    depth->adaptive = true;
-    depth->threshold = MODEL_EXIT_LATENT_DIFF_DEFAULT;
-    if (message->threshold_set_case == LATENTD__V1__ADAPTIVE_DEPTH__THRESHOLD_SET_THRESHOLD)
-        depth->threshold = message->threshold;
-    if (!isfinite(depth->threshold) || depth->threshold <= 0)
-        return bad_number(err, "depth.adaptive.threshold", depth->threshold,
-                          "a finite number above 0");
-    if (message->max_steps > (uint32_t)served->max_steps)
+    if (found <= BUDGET_MS_MAX)
+        return 0;
+    return ltd_fail(err, LTD_E_INVALID,
+                    "spec.budget.%s: found %" PRIu64 ", expected at most %" PRIu64 ", a year",
+                    field, found, BUDGET_MS_MAX);
+}
+
+static int decode_budget(struct job_spec *spec, const Latentd__V1__Budget *message,
+                         struct ltd_err *err)
+{
+    if (!message)
+        return 0;
+    if (check_budget_ms("token_ms", message->token_ms, err) != 0 ||
+        check_budget_ms("total_ms", message->total_ms, err) != 0)
+        return -1;
+    spec->budget = (struct spec_budget){message->token_ms, message->total_ms};
+    if (spec->depth.is_tokenwise && spec_is_elastic(spec))
         return ltd_fail(err, LTD_E_INVALID,
-                        "depth.adaptive.max_steps: found %u, expected at most "
-                        "%d",
-                        message->max_steps, served->max_steps);
-    depth->max_steps = message->max_steps ? (int32_t)message->max_steps : served->max_steps;
-    if (message->min_steps > (uint32_t)depth->max_steps)
-        return ltd_fail(err, LTD_E_INVALID,
-                        "depth.adaptive.min_steps: found %u, expected at most "
-                        "max_steps, which is %d",
-                        message->min_steps, depth->max_steps);
-    depth->min_steps = message->min_steps ? (int32_t)message->min_steps : 1;
+                        "spec.depth.tokenwise: found together with a budget, expected no budget or "
+                        "a fixed depth: how deep each position of the prompt was could not be told "
+                        "again");
     return 0;
 }
 
-static int decode_depth(struct spec_depth *depth, const Latentd__V1__Depth *message,
+static int decode_depth(struct job_spec *spec, const Latentd__V1__JobSpec *message,
                         const struct served *served, struct ltd_err *err)
 {
-    *depth = (struct spec_depth){.min_steps = 1, .max_steps = served->default_steps};
-    if (!message || message->mode_case == LATENTD__V1__DEPTH__MODE__NOT_SET)
+    if (spec_depth_decode(message->depth, served, false, &spec->depth, err) != 0)
+        return ltd_err_context(err, "spec");
+    return decode_budget(spec, message->budget, err);
+}
+
+static int decode_priority(struct job_spec *spec, const Latentd__V1__JobSpec *message,
+                           struct ltd_err *err)
+{
+    spec->priority = SPEC_PRIORITY_DEFAULT;
+    if (message->priority_set_case != LATENTD__V1__JOB_SPEC__PRIORITY_SET_PRIORITY)
         return 0;
-    if (message->mode_case == LATENTD__V1__DEPTH__MODE_ADAPTIVE)
-        return decode_adaptive(depth, message->adaptive, served, err);
-    if (message->fixed_steps < 1 || message->fixed_steps > (uint32_t)served->max_steps)
-        return ltd_fail(err, LTD_E_INVALID, "depth.fixed_steps: found %u, expected 1 to %d",
-                        message->fixed_steps, served->max_steps);
-    depth->max_steps = (int32_t)message->fixed_steps;
+    if (message->priority > SPEC_PRIORITY_MAX)
+        return ltd_fail(err, LTD_E_INVALID, "spec.priority: found %u, expected 0 to %d",
+                        message->priority, SPEC_PRIORITY_MAX);
+    spec->priority = (int32_t)message->priority;
+    return 0;
+}
+
+static int decode_client(struct job_spec *spec, const ProtobufCBinaryData *client,
+                         struct ltd_err *err)
+{
+    if (client->len > SPEC_CLIENT_BYTES)
+        return ltd_fail(err, LTD_E_INVALID,
+                        "spec.client: found %zu characters, expected at most %d", client->len,
+                        SPEC_CLIENT_BYTES);
+    for (size_t i = 0; i < client->len; i++)
+        if (client->data[i] < 0x20 || client->data[i] > 0x7E)
+            return ltd_fail(err, LTD_E_INVALID,
+                            "spec.client: found byte 0x%02x at %zu, expected printable ASCII",
+                            client->data[i], i + 1);
+    if (client->len)
+        memcpy(spec->client, client->data, client->len);
     return 0;
 }
 
@@ -401,14 +422,16 @@ static int decode(struct job_spec *spec, const Latentd__V1__JobSpec *message,
         decode_init_scale(spec, message->init_scale_set_case != 0, message->init_scale,
                           "spec.init_scale", err) != 0 ||
         decode_sampling(spec, message->sampling, served, err) != 0 ||
-        decode_stop(spec, message, served, err) != 0)
+        decode_stop(spec, message, served, err) != 0 ||
+        decode_depth(spec, message, served, err) != 0 || decode_priority(spec, message, err) != 0 ||
+        decode_client(spec, &message->client, err) != 0)
         return -1;
-    if (decode_depth(&spec->depth, message->depth, served, err) != 0)
-        return ltd_err_context(err, "spec");
     /* Last, because it is the only dear one. */
     if (decode_prompt(spec, message, served, err) != 0 ||
         decode_max_tokens(spec, message, served, err) != 0)
         return -1;
+    if (spec_depth_check_at(&spec->depth, spec->max_tokens, err) != 0)
+        return ltd_err_context(err, "spec");
     return keep_wire(spec, message, err);
 }
 
@@ -457,10 +480,11 @@ static int decode_score(struct job_spec *spec, const Latentd__V1__ScoreRequest *
     spec->kind = SPEC_SCORE;
     spec->max_tokens = 1;
     spec->n_logprobs = -1;
+    spec->priority = SPEC_PRIORITY_DEFAULT;
     spec->seed_given = message->seed_set_case != 0;
     spec->seed = message->seed;
     if (spec_check_model(&message->model, served, err) != 0 ||
-        decode_depth(&spec->depth, message->depth, served, err) != 0 ||
+        spec_depth_decode(message->depth, served, true, &spec->depth, err) != 0 ||
         decode_init_scale(spec, message->init_scale_set_case != 0, message->init_scale,
                           "init_scale", err) != 0 ||
         (!spec->seed_given && pick_seed(spec, err) != 0))

@@ -25,6 +25,8 @@
  *
  * Returns owned (spec_destroy), or NULL. Cost: tokenizing the prompt; a text that is too long for
  * the context in any case is refused unread.
+ * `client` stays "" when the message names none: only the caller knows the address. `key`,
+ * `continues` and `known` are the job table's to set.
  * Errors:  LTD_E_INVALID (a value, or a feature that the model lacks, with the reason),
  *          LTD_E_NOT_FOUND (another model), LTD_E_UNIMPLEMENTED (a criterion that this build
  *          lacks), LTD_E_EXHAUSTED (memory).

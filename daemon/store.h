@@ -79,6 +79,9 @@ struct store {
  * done   called with LTD_OK, or LTD_E_CORRUPT (the job's state forbids the event), LTD_E_NOT_FOUND
  *        (no such job), LTD_E_EXISTS (QUEUED for an id or request id that is taken),
  *        LTD_E_EXHAUSTED (memory, disk)
+ *
+ * Appends of one job are answered in their order. When one is refused, those of the same job that
+ * wait behind it are refused too; what is appended after the refusal was told stands on its own.
  */
 static inline void store_append(struct store *store, const char *job_id, struct job_event *event,
                                 store_done_fn done, void *arg)

@@ -31,7 +31,9 @@ static_assert((int)JOB_FINISH_EOS == LATENTD__V1__FINISH_REASON__FINISH_REASON_E
                   (int)JOB_FINISH_ERROR == LATENTD__V1__FINISH_REASON__FINISH_REASON_ERROR,
               "reasons are cast");
 static_assert((int)ENGINE_EXIT_FIXED + 1 == LATENTD__V1__EXIT_REASON__EXIT_REASON_FIXED &&
-                  (int)ENGINE_EXIT_MAX_STEPS + 1 == LATENTD__V1__EXIT_REASON__EXIT_REASON_MAX_STEPS,
+                  (int)ENGINE_EXIT_MAX_STEPS + 1 ==
+                      LATENTD__V1__EXIT_REASON__EXIT_REASON_MAX_STEPS &&
+                  (int)ENGINE_EXIT_BUDGET + 1 == LATENTD__V1__EXIT_REASON__EXIT_REASON_BUDGET,
               "exits are cast");
 
 /* ------------------------------------------------------------------------------ primitives */
@@ -140,7 +142,7 @@ void wire_tokens_add(struct wire_tokens *tokens, const struct engine_token *toke
     ltd_bytes_put(&tokens->text, text, text_len);
     if (token->n_top >= 0)
         add_logprobs(&tokens->logprobs, token);
-    tokens->has_values |= token->exit != ENGINE_EXIT_FIXED;
+    tokens->has_values |= token->has_value;
     tokens->n++;
 }
 
@@ -174,15 +176,20 @@ static void put_tokens_field(struct ltd_bytes *out, uint32_t number,
 
 /* -------------------------------------------------------------------------------------- job */
 
+static void put_name(const char *id, char name[WIRE_JOB_NAME_BYTES])
+{
+    snprintf(name, WIRE_JOB_NAME_BYTES, "jobs/%s", id);
+}
+
 void wire_job_name(const struct job *job, char name[WIRE_JOB_NAME_BYTES])
 {
-    snprintf(name, WIRE_JOB_NAME_BYTES, "jobs/%s", job->id);
+    put_name(job->id, name);
 }
 
 /* The facts that need no look into the log. */
 static void put_job_facts(const struct job *job, struct ltd_bytes *out)
 {
-    char name[WIRE_JOB_NAME_BYTES];
+    char name[WIRE_JOB_NAME_BYTES], continues[WIRE_JOB_NAME_BYTES];
     Latentd__V1__Error error = LATENTD__V1__ERROR__INIT;
     Latentd__V1__Job m = LATENTD__V1__JOB__INIT;
     wire_job_name(job, name);
@@ -198,6 +205,14 @@ static void put_job_facts(const struct job *job, struct ltd_bytes *out)
     m.tier = wire_text(job->tier, strlen(job->tier));
     m.prompt_tokens = job->prompt_tokens;
     m.total_steps = job->total_steps;
+    m.priority = job->priority;
+    m.client = wire_text(job->client, strlen(job->client));
+    m.predicted_end_us = job->predicted_end_us;
+    m.late = job->late;
+    if (job->continues[0]) {
+        put_name(job->continues, continues);
+        m.continues = wire_text(continues, strlen(continues));
+    }
     if (job->finish == JOB_FINISH_ERROR) {
         error.code = ltd_code_grpc(job->error_code);
         error.message = wire_text(job->error_msg, strlen(job->error_msg));
@@ -312,6 +327,7 @@ static void put_finished(struct reading *r, const struct job_event *event)
     finished.output_tokens = r->job->output_tokens;
     finished.total_steps = event->finished.total_steps;
     finished.text_tail = wire_text(event->text, event->text_len);
+    finished.late = event->finished.late;
     if (event->finished.reason == JOB_FINISH_ERROR) {
         error.code = ltd_code_grpc(event->finished.error.code);
         error.message = wire_text(event->finished.error.msg, strlen(event->finished.error.msg));
@@ -333,12 +349,23 @@ static void put_queued(struct reading *r, const struct job_event *event)
     put_event(r, &m);
 }
 
-static void put_started(struct reading *r)
+static void put_started(struct reading *r, const struct job_event *event)
 {
     Latentd__V1__Started started = LATENTD__V1__STARTED__INIT;
     Latentd__V1__JobEvent m = LATENTD__V1__JOB_EVENT__INIT;
+    started.predicted_end_us = event->started.predicted_end_us;
     m.event_case = LATENTD__V1__JOB_EVENT__EVENT_STARTED;
     m.started = &started;
+    put_event(r, &m);
+}
+
+static void put_prioritized(struct reading *r, const struct job_event *event)
+{
+    Latentd__V1__Prioritized prioritized = LATENTD__V1__PRIORITIZED__INIT;
+    Latentd__V1__JobEvent m = LATENTD__V1__JOB_EVENT__INIT;
+    prioritized.priority = event->priority;
+    m.event_case = LATENTD__V1__JOB_EVENT__EVENT_PRIORITIZED;
+    m.prioritized = &prioritized;
     put_event(r, &m);
 }
 
@@ -356,7 +383,10 @@ static bool take_event(void *arg, const struct job_event *event)
         put_queued(r, event);
         return false;
     case JOB_EV_STARTED:
-        put_started(r);
+        put_started(r, event);
+        return false;
+    case JOB_EV_PRIORITY:
+        put_prioritized(r, event);
         return false;
     case JOB_EV_TOKEN:
         wire_tokens_add(&r->tokens, &event->token, event->text, event->text_len);

@@ -2,14 +2,13 @@
 /*
  * daemon/work.h - the loop thread's end of the engine: what waits, what runs, who hears of it.
  *
- *     add ──▶ [ waiting: first come, first served ] ──▶ engine (at most n_places at a time)
- *                                                          │
- *     on_event(work) ◀── pump (uv_async) ◀── events ───────┘   FINISHED is the last, and comes once
+ *     add ──▶ engine: its scheduler lets works wait and run
+ *                │
+ *     on_event(work) ◀── pump (uv_async) ◀── events    FINISHED is the last, and comes once
  *
  * A `struct work` is embedded in whatever has something to compute: a job of the job table, a Score
- * call. Only as many are handed to the engine as can run there, and two more so that it never
- * waits for the loop; the others wait here, where they cost nothing but their spec and can be
- * cancelled at once.
+ * call. Every work goes to the engine at once, because the scheduler must see all of them to be
+ * fair; how many there may be, unfinished, is what this bounds.
  *
  * Threads: loop thread, except work_notify, which the engine thread calls.
  */
@@ -38,15 +37,14 @@ struct work {
     const struct job_spec *spec; /* set by the owner; alive until FINISHED */
     work_event_fn on_event;      /* set by the owner */
     /* The queue's. */
-    uint64_t number; /* the engine's name for it */
-    bool is_placed;  /* handed to the engine */
+    uint64_t number;  /* the engine's name for it */
+    bool is_reserved; /* has room and is not added; false to begin with */
     bool is_started;
-    struct work *next, *prev; /* while waiting */
 };
 
 struct work_limits {
     int32_t max_running; /* what the engine runs at once (engine_config.n_seqs) */
-    int32_t max_waiting; /* works that may wait in front of it */
+    int32_t max_waiting; /* works beyond those that may be unfinished */
     /* A work ended because the rank group is lost: no other will end better. */
     void (*on_lost)(void *arg, const struct ltd_err *why);
     void *on_lost_arg;
@@ -63,25 +61,38 @@ void work_notify(void *queue);
 void work_queue_attach(struct work_queue *queue, struct engine *engine);
 
 /*
- * work_queue_add - take a work. Its on_event may be called before this returns, with FINISHED, when
- * the engine refuses it.
- * Errors: LTD_E_EXHAUSTED when max_waiting works wait already; then nothing was taken.
+ * work_queue_add - take a work and hand it over. Events come from work_queue_pump only.
+ * Errors: LTD_E_EXHAUSTED when max_running + max_waiting works are unfinished (with a hint when to
+ * try again), or as engine_submit; then nothing was taken.
  */
 int work_queue_add(struct work_queue *queue, struct work *work, struct ltd_err *err);
 
-/* True when work_queue_add would be refused. */
-bool work_queue_is_full(const struct work_queue *queue);
+/*
+ * work_queue_reserve - keep room for a work that is added later: a job is promised to its client
+ * before it can be added, and a promise must not end in a full queue.
+ * Errors: LTD_E_EXHAUSTED as work_queue_add.
+ */
+int work_queue_reserve(struct work_queue *queue, struct work *work, struct ltd_err *err);
+/* Give the room back, if there is any: the work will not be added. */
+void work_queue_release(struct work_queue *queue, struct work *work);
+
+/* How long a client should wait before it tries again, from the engine's load: at least 1000. */
+uint32_t work_queue_wait_ms(const struct work_queue *queue);
 
 /*
- * work_queue_cancel - end a work; FINISHED says `finish` unless it ended by itself before. A work
- * that waits here gets its FINISHED before this returns.
+ * work_queue_cancel - end a work; FINISHED comes later and says `finish`, unless it ended by itself
+ * before.
  */
-void work_queue_cancel(struct work_queue *queue, struct work *work, enum engine_finish finish);
+void work_queue_cancel(struct work_queue *queue, const struct work *work,
+                       enum engine_finish finish);
 
 /* work_queue_cancel_all - the same for every work, CANCELLED. */
 void work_queue_cancel_all(struct work_queue *queue);
 
-/* Works that are not started: here, and in the engine's own queue. */
+/* 0 .. SPEC_PRIORITY_MAX. */
+void work_queue_set_priority(struct work_queue *queue, const struct work *work, int32_t priority);
+
+/* Works that are not started. */
 uint32_t work_queue_n_unstarted(const struct work_queue *queue);
 /* Works that are not finished. */
 uint32_t work_queue_n_unfinished(const struct work_queue *queue);

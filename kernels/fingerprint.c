@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "kernels/bf16.h"
 
 #define FNV_OFFSET 0xcbf29ce484222325ull
 #define FNV_PRIME  0x100000001b3ull
@@ -25,11 +26,15 @@
 #define N_PAGES  3
 #define N_PLANES 2
 
+#define PLANE_ELEMENTS ((size_t)2 * N_HEADS * HEAD_DIM * KERN_PAGE_POSITIONS)
+#define POOL_ELEMENTS  (N_PAGES * N_PLANES * PLANE_ELEMENTS)
+
 struct bench {
     const struct kern_ctx *ctx;
-    float *weights; /* [N_ROWS][MAX_LEN] */
-    float *x;       /* [N_POS][MAX_LEN] */
-    float *y;       /* [N_POS][MAX_LEN] */
+    float *weights;   /* [N_ROWS][MAX_LEN] */
+    float *x;         /* [N_POS][MAX_LEN] */
+    float *y;         /* [N_POS][MAX_LEN] */
+    uint16_t *halves; /* [POOL_ELEMENTS] */
     uint64_t hash;
 };
 
@@ -86,16 +91,27 @@ static void mix_rows(struct bench *b)
     mix(b, b->y, sizeof(float) * N_HEADS * HEAD_DIM);
 }
 
-/* Keys on two planes with one skipped, over two whole pages and a begun one. */
+/* Keys on two planes with one skipped, over two whole pages and a begun one, in both formats. */
 static void mix_attention(struct bench *b, float *scores, size_t scores_stride)
 {
     static const int32_t pages[N_PAGES] = {2, 0, 1};
     int16_t planes[N_KEYS];
     for (int32_t j = 0; j < N_KEYS; j++)
         planes[j] = (int16_t)(j < KERN_PAGE_POSITIONS ? 0 : j == 20 ? -1 : j % N_PLANES);
-    size_t plane = 2 * (size_t)N_HEADS * HEAD_DIM * KERN_PAGE_POSITIONS;
-    struct kern_kv_layer kv = {b->weights, N_PLANES * plane, plane, N_HEADS, HEAD_DIM};
+    struct kern_kv_layer kv = {.pool = b->weights,
+                               .format = KERN_KV_F32,
+                               .page_stride = N_PLANES * PLANE_ELEMENTS,
+                               .plane_stride = PLANE_ELEMENTS,
+                               .n_heads = N_HEADS,
+                               .head_dim = HEAD_DIM};
     struct kern_query query = {b->x, b->y, pages, planes, N_KEYS};
+    b->ctx->ops->attention(b->ctx, &kv, &query, 1, scores, scores_stride);
+    mix(b, b->y, sizeof(float) * N_HEADS * HEAD_DIM);
+    for (size_t i = 0; i < POOL_ELEMENTS; i++)
+        b->halves[i] = kern_bf16_round(b->weights[i]);
+    mix(b, b->halves, sizeof(uint16_t) * POOL_ELEMENTS);
+    kv.pool = b->halves;
+    kv.format = KERN_KV_BF16;
     b->ctx->ops->attention(b->ctx, &kv, &query, 1, scores, scores_stride);
     mix(b, b->y, sizeof(float) * N_HEADS * HEAD_DIM);
 }
@@ -127,8 +143,9 @@ int kern_fingerprint(const struct kern_ctx *ctx, uint64_t *out, struct ltd_err *
     b.weights = ltd_alloc((size_t)N_ROWS * MAX_LEN, sizeof(float));
     b.x = ltd_alloc((size_t)N_POS * MAX_LEN, sizeof(float));
     b.y = ltd_alloc((size_t)N_POS * MAX_LEN, sizeof(float));
+    b.halves = ltd_alloc(POOL_ELEMENTS, sizeof(uint16_t));
     float *scores = ltd_alloc(n_scores, sizeof(float));
-    if (!b.weights || !b.x || !b.y || !scores) {
+    if (!b.weights || !b.x || !b.y || !b.halves || !scores) {
         ltd_fail(err, LTD_E_EXHAUSTED, "kernel fingerprint: no memory");
         goto out;
     }
@@ -145,6 +162,7 @@ out:
     ltd_free(b.weights);
     ltd_free(b.x);
     ltd_free(b.y);
+    ltd_free(b.halves);
     ltd_free(scores);
     return rc;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "kernels/bf16.h"
 
 void kern_mat_fini(struct kern_mat *mat)
 {
@@ -19,6 +20,11 @@ void kern_mat_fini(struct kern_mat *mat)
 size_t kern_dtype_bytes(enum kern_dtype dtype)
 {
     return dtype == KERN_DTYPE_F32 ? 4 : 2;
+}
+
+size_t kern_kv_element_bytes(enum kern_kv_format format)
+{
+    return format == KERN_KV_F32 ? 4 : 2;
 }
 
 static float from_bits(uint32_t bits)
@@ -55,7 +61,7 @@ void kern_widen(float *out, const void *src, enum kern_dtype dtype, int64_t n)
         for (int64_t i = 0; i < n; i++) {
             uint16_t half;
             memcpy(&half, bytes + 2 * i, sizeof half);
-            out[i] = from_bits((uint32_t)half << 16);
+            out[i] = kern_bf16_widen(half);
         }
         break;
     case KERN_DTYPE_F16:

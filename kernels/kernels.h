@@ -63,13 +63,19 @@ struct kern_ctx {
 /* Waking a team of threads costs a few microseconds; below about this much work it never pays. */
 #define KERN_MIN_WORK_DEFAULT 65536
 
-/* Where the keys and values of one layer lie. Plane p of page g of the layer starts at
- *     pool + g * page_stride + p * plane_stride
- * and holds keys [n_heads][head_dim][16], then values [n_heads][16][head_dim]: keys are kept
- * across positions, so that the scores of 16 positions are computed side by side, each of them
- * summed over head_dim in index order. Strides count floats. */
+/* How an element of a key or value lies in memory: as it is, or rounded (kernels/bf16.h). */
+enum kern_kv_format { KERN_KV_F32, KERN_KV_BF16 };
+
+/* Where the keys and values of one layer lie. Plane p of page g of the layer starts at element
+ *     g * page_stride + p * plane_stride
+ * of the pool and holds keys [n_heads][head_dim][16], then values [n_heads][16][head_dim]: keys are
+ * kept across positions, so that the scores of 16 positions are computed side by side, each of them
+ * summed over head_dim in index order. Strides count elements. A bf16 element takes part in every
+ * sum as the f32 that it widens to, so attention over bf16 has the bits of attention over an f32 pool
+ * with the same numbers. */
 struct kern_kv_layer {
-    const float *pool; /* borrowed: plane 0 of page 0 of this layer */
+    const void *pool; /* borrowed: plane 0 of page 0 of this layer; elements of `format` */
+    enum kern_kv_format format;
     size_t page_stride, plane_stride;
     int32_t n_heads, head_dim;
 };
@@ -142,6 +148,9 @@ void kern_mat_fini(struct kern_mat *mat);
 
 /* Bytes of one element of a storage type. */
 size_t kern_dtype_bytes(enum kern_dtype dtype);
+
+/* Bytes of one element of a key or value. */
+size_t kern_kv_element_bytes(enum kern_kv_format format);
 
 /* kern_widen - n elements of storage at `src` (any alignment) as f32 into out [n]; exact. */
 void kern_widen(float *out, const void *src, enum kern_dtype dtype, int64_t n);

@@ -35,14 +35,15 @@ struct model_border {
 
 static int load_stack(struct stack *stack, const struct model_env *env,
                       const struct model_checkpoint *ckpt, const char *part, int32_t n_blocks,
-                      int32_t n_pages, struct ltd_err *err)
+                      const struct model_border_options *options, struct ltd_err *err)
 {
     const struct model_kv_spec kv = {
-        .n_pages = n_pages,
+        .n_pages = options->n_pages,
         .n_layers = n_blocks,
         .n_heads = env->config.n_heads,
         .head_dim = env->config.head_dim,
         .policy = {.n_planes = 1, .holes = MODEL_KV_LATEST},
+        .format = options->kv_format,
     };
     stack->kv = model_kv_create(&kv, err);
     stack->blocks = calloc((size_t)n_blocks, sizeof *stack->blocks);
@@ -98,10 +99,9 @@ static int build(struct model_border *border, const struct model_checkpoint *ckp
     border->exchange = model_exchange_local(&border->env.config);
     border->embed_scale = sqrtf((float)config->n_embd);
     if (load_head(border, ckpt, err) != 0 ||
-        load_stack(&border->prelude, &border->env, ckpt, "prelude", config->n_prelude,
-                   options->n_pages, err) != 0 ||
-        load_stack(&border->coda, &border->env, ckpt, "coda", config->n_coda, options->n_pages,
-                   err) != 0)
+        load_stack(&border->prelude, &border->env, ckpt, "prelude", config->n_prelude, options,
+                   err) != 0 ||
+        load_stack(&border->coda, &border->env, ckpt, "coda", config->n_coda, options, err) != 0)
         return -1;
     return model_work_init(&border->work, &border->env, options->max_batch, options->max_positions,
                            err);

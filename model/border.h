@@ -28,6 +28,7 @@ struct model_border_options {
     int32_t max_batch;     /* rows computed at once; longer calls are cut, with the same bits */
     int32_t max_positions; /* longest sequence, at most the model's */
     int32_t n_pages;       /* of the KV pools */
+    enum model_kv_format kv_format;
 };
 
 struct model_border_in {

@@ -2,6 +2,7 @@
 /* model/core.c - one rank's recurrent block; see model/core.h. */
 #include "model/core.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,7 @@ static int build(struct model_core *core, const struct model_checkpoint *ckpt,
         .n_heads = options->shard.head_end - options->shard.head_begin,
         .head_dim = config->head_dim,
         .policy = options->policy,
+        .format = options->kv_format,
     };
     core->rope =
         model_rope_create(config->head_dim, config->rope_base, options->max_positions, err);
@@ -167,14 +169,38 @@ static int adapt(struct model_core *core, const struct model_exchange *exchange,
                             work->x, work->n_batch, err);
 }
 
+/* `now` and `before` are the latents after and before the step; slot->previous still holds the one
+ * before that. */
+static void measure(struct model_slot *slot, const float *now, const float *before, int32_t n)
+{
+    switch (slot->want) {
+    case MODEL_VALUE_DIFF:
+        slot->value = model_exit_diff(now, before, n);
+        break;
+    case MODEL_VALUE_COSINE:
+        slot->value = model_exit_cosine(now, before, n);
+        break;
+    case MODEL_VALUE_ACCELERATION:
+        /* One move has no change of pace. */
+        slot->value = slot->previous && slot->place.step_idx > 0
+                          ? model_exit_acceleration(now, before, slot->previous, n)
+                          : NAN;
+        break;
+    case MODEL_VALUE_NONE:
+    case MODEL_N_VALUES:
+        break;
+    }
+}
+
 static void give_slots(const struct model_core *core, struct model_slot *slots)
 {
     size_t n = (size_t)core->env.config.n_embd;
     for (int32_t i = 0; i < core->work.n_batch; i++) {
         const float *now = core->work.x + (size_t)i * n;
         const float *before = core->joined + (size_t)i * 2 * n;
-        if (slots[i].want_diff)
-            slots[i].latent_diff = model_exit_diff(now, before, (int32_t)n);
+        measure(&slots[i], now, before, (int32_t)n);
+        if (slots[i].previous)
+            memcpy(slots[i].previous, before, n * sizeof *before);
         memcpy(slots[i].latent, now, n * sizeof *now);
     }
 }

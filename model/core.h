@@ -27,15 +27,18 @@
 #include "kernels/kernels.h"
 #include "model/checkpoint.h"
 #include "model/exchange.h"
+#include "model/exit.h"
 #include "model/kv.h"
 #include "model/shard.h"
 
 struct model_slot {
     struct model_place place;
-    float *latent;      /* [n] in/out: s before and after the step */
-    const float *e;     /* [n] in: the prelude's output for the position, unchanged over steps */
-    bool want_diff;     /* ask for latent_diff */
-    double latent_diff; /* out: |s' - s| / |s'|, model/exit.h; untouched without want_diff */
+    float *latent;   /* [n] in/out: s before and after the step */
+    float *previous; /* [n] in/out: s before the last step; after it, the s that this step began
+                      * with. At step 0 only written. NULL: not kept, and no acceleration */
+    const float *e;  /* [n] in: the prelude's output for the position, unchanged over steps */
+    enum model_exit_value want; /* MODEL_VALUE_NONE, or what `value` shall be */
+    double value;               /* out, model/exit.h; untouched with MODEL_VALUE_NONE */
 };
 
 struct model_core_options {
@@ -44,6 +47,7 @@ struct model_core_options {
     int32_t max_positions; /* longest sequence, at most the model's */
     int32_t n_pages;       /* of the KV pool */
     struct model_kv_policy policy;
+    enum model_kv_format kv_format;
 };
 
 struct model_core;

@@ -13,28 +13,61 @@
 #include <sys/mman.h>
 
 #include "base/size.h"
+#include "kernels/bf16.h"
 
 #define PAGE_ALIGN_BYTES ((size_t)4096) /* of the system: madvise works on whole ones */
 
 struct model_kv {
     /* configuration */
     struct model_kv_spec spec;
-    size_t layer_stride, plane_stride, page_stride; /* floats */
+    size_t layer_stride, plane_stride, page_stride; /* elements of spec.format */
     size_t pool_bytes;
     /* state */
-    float *pool;       /* mapped; NULL when a page holds no floats */
+    void *pool;        /* mapped; NULL when a page holds no elements */
     uint16_t *present; /* [n_pages][16] planes present */
 };
 
-static size_t layer_floats(const struct model_kv_spec *spec)
+int model_kv_format_parse(const char *name, enum model_kv_format *out, struct ltd_err *err)
+{
+    static const enum model_kv_format all[] = {MODEL_KV_F32, MODEL_KV_BF16};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (strcmp(name, model_kv_format_name(all[i])) == 0) {
+            *out = all[i];
+            return 0;
+        }
+    return ltd_fail(err, LTD_E_INVALID, "KV format \"%.60s\", expected f32 or bf16", name);
+}
+
+const char *model_kv_format_name(enum model_kv_format format)
+{
+    switch (format) {
+    case MODEL_KV_F32:
+        return "f32";
+    case MODEL_KV_BF16:
+        return "bf16";
+    }
+    return "unknown";
+}
+
+static enum kern_kv_format kernel_format(const struct model_kv_spec *spec)
+{
+    return spec->format == MODEL_KV_F32 ? KERN_KV_F32 : KERN_KV_BF16;
+}
+
+static size_t element_bytes(const struct model_kv_spec *spec)
+{
+    return kern_kv_element_bytes(kernel_format(spec));
+}
+
+static size_t layer_elements(const struct model_kv_spec *spec)
 {
     return 2 * (size_t)spec->n_heads * (size_t)spec->head_dim * KERN_PAGE_POSITIONS;
 }
 
 size_t model_kv_page_bytes(const struct model_kv_spec *spec)
 {
-    size_t bytes =
-        layer_floats(spec) * (size_t)spec->n_layers * (size_t)spec->policy.n_planes * sizeof(float);
+    size_t bytes = layer_elements(spec) * (size_t)spec->n_layers * (size_t)spec->policy.n_planes *
+                   element_bytes(spec);
     return (bytes + PAGE_ALIGN_BYTES - 1) / PAGE_ALIGN_BYTES * PAGE_ALIGN_BYTES;
 }
 
@@ -42,11 +75,14 @@ static int check_spec(const struct model_kv_spec *spec, struct ltd_err *err)
 {
     if (spec->n_pages >= 1 && spec->n_layers >= 1 && spec->n_layers <= 4096 && spec->n_heads >= 0 &&
         spec->n_heads <= 65536 && spec->head_dim >= 2 && spec->head_dim <= 65536 &&
-        spec->policy.n_planes >= 1 && spec->policy.n_planes <= MODEL_KV_MAX_PLANES)
+        spec->policy.n_planes >= 1 && spec->policy.n_planes <= MODEL_KV_MAX_PLANES &&
+        (spec->format == MODEL_KV_F32 || spec->format == MODEL_KV_BF16))
         return 0;
     return ltd_fail(
-        err, LTD_E_INVALID, "KV pool: %d pages, %d layers, %d heads of %d, %d planes is not a pool",
-        spec->n_pages, spec->n_layers, spec->n_heads, spec->head_dim, spec->policy.n_planes);
+        err, LTD_E_INVALID,
+        "KV pool: %d pages, %d layers, %d heads of %d, %d planes, format %d is not a pool",
+        spec->n_pages, spec->n_layers, spec->n_heads, spec->head_dim, spec->policy.n_planes,
+        (int)spec->format);
 }
 
 static int map_pool(struct model_kv *kv, struct ltd_err *err)
@@ -74,9 +110,9 @@ struct model_kv *model_kv_create(const struct model_kv_spec *spec, struct ltd_er
     if (!kv)
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "KV pool: no memory");
     kv->spec = *spec;
-    kv->layer_stride = layer_floats(spec);
+    kv->layer_stride = layer_elements(spec);
     kv->plane_stride = kv->layer_stride * (size_t)spec->n_layers;
-    kv->page_stride = model_kv_page_bytes(spec) / sizeof(float);
+    kv->page_stride = model_kv_page_bytes(spec) / element_bytes(spec);
     kv->present = ltd_alloc((size_t)spec->n_pages * KERN_PAGE_POSITIONS, sizeof *kv->present);
     if (!kv->present)
         ltd_fail(err, LTD_E_EXHAUSTED, "KV pool: no memory for counts of %d pages", spec->n_pages);
@@ -104,11 +140,12 @@ const struct model_kv_spec *model_kv_spec_of(const struct model_kv *kv)
 
 void model_kv_release(struct model_kv *kv, int32_t page)
 {
+    size_t page_bytes = kv->page_stride * element_bytes(&kv->spec);
     ltd_assert(page >= 0 && page < kv->spec.n_pages, page, kv->spec.n_pages);
     memset(kv->present + (size_t)page * KERN_PAGE_POSITIONS, 0,
            KERN_PAGE_POSITIONS * sizeof *kv->present);
     if (kv->pool)
-        madvise(kv->pool + (size_t)page * kv->page_stride, kv->page_stride * sizeof(float),
+        madvise((char *)kv->pool + (size_t)page * page_bytes, page_bytes,
                 MADV_DONTNEED); /* where it is refused, the memory is merely kept */
 }
 
@@ -184,17 +221,11 @@ int model_kv_planes(const struct model_kv *kv, const struct model_place *place, 
     return 0;
 }
 
-void model_kv_store(struct model_kv *kv, int32_t layer, const struct model_place *place,
-                    const float *k, const float *v)
+/* One position's keys and values, at lane `lane` of a plane of f32. */
+static void store_f32(const struct model_kv_spec *spec, float *keys, size_t lane, const float *k,
+                      const float *v)
 {
-    size_t heads = (size_t)kv->spec.n_heads, d = (size_t)kv->spec.head_dim;
-    size_t lane = (size_t)(place->position % KERN_PAGE_POSITIONS);
-    size_t page = (size_t)place->pages[place->position / KERN_PAGE_POSITIONS];
-    size_t plane = (size_t)model_kv_plane(&kv->spec.policy, place->step_idx);
-    if (heads == 0)
-        return;
-    float *keys = kv->pool + page * kv->page_stride + plane * kv->plane_stride +
-                  (size_t)layer * kv->layer_stride;
+    size_t heads = (size_t)spec->n_heads, d = (size_t)spec->head_dim;
     float *values = keys + heads * d * KERN_PAGE_POSITIONS;
     for (size_t i = 0; i < heads * d; i++)
         keys[i * KERN_PAGE_POSITIONS + lane] = k[i];
@@ -202,10 +233,41 @@ void model_kv_store(struct model_kv *kv, int32_t layer, const struct model_place
         memcpy(values + (h * KERN_PAGE_POSITIONS + lane) * d, v + h * d, d * sizeof *v);
 }
 
+static void store_bf16(const struct model_kv_spec *spec, uint16_t *keys, size_t lane,
+                       const float *k, const float *v)
+{
+    size_t heads = (size_t)spec->n_heads, d = (size_t)spec->head_dim;
+    uint16_t *values = keys + heads * d * KERN_PAGE_POSITIONS;
+    for (size_t i = 0; i < heads * d; i++)
+        keys[i * KERN_PAGE_POSITIONS + lane] = kern_bf16_round(k[i]);
+    for (size_t h = 0; h < heads; h++)
+        for (size_t c = 0; c < d; c++)
+            values[(h * KERN_PAGE_POSITIONS + lane) * d + c] = kern_bf16_round(v[h * d + c]);
+}
+
+void model_kv_store(struct model_kv *kv, int32_t layer, const struct model_place *place,
+                    const float *k, const float *v)
+{
+    size_t lane = (size_t)(place->position % KERN_PAGE_POSITIONS);
+    size_t page = (size_t)place->pages[place->position / KERN_PAGE_POSITIONS];
+    size_t plane = (size_t)model_kv_plane(&kv->spec.policy, place->step_idx);
+    size_t at =
+        page * kv->page_stride + plane * kv->plane_stride + (size_t)layer * kv->layer_stride;
+    if (kv->spec.n_heads == 0)
+        return;
+    if (kv->spec.format == MODEL_KV_F32)
+        store_f32(&kv->spec, (float *)kv->pool + at, lane, k, v);
+    else
+        store_bf16(&kv->spec, (uint16_t *)kv->pool + at, lane, k, v);
+}
+
 struct kern_kv_layer model_kv_layer(const struct model_kv *kv, int32_t layer)
 {
     return (struct kern_kv_layer){
-        .pool = kv->pool ? kv->pool + (size_t)layer * kv->layer_stride : NULL,
+        .pool = kv->pool
+                    ? (char *)kv->pool + (size_t)layer * kv->layer_stride * element_bytes(&kv->spec)
+                    : NULL,
+        .format = kernel_format(&kv->spec),
         .page_stride = kv->page_stride,
         .plane_stride = kv->plane_stride,
         .n_heads = kv->spec.n_heads,

@@ -62,12 +62,22 @@ int32_t model_kv_plane(const struct model_kv_policy *policy, int32_t step_idx);
  * each step of at most `max_steps` has its own plane. */
 bool model_kv_policy_replayable(const struct model_kv_policy *policy, int32_t max_steps);
 
+/* How keys and values are kept. BF16 is rounded to nearest, ties to even, when it is stored and
+ * widened exactly when it is read; every position reads its own key and value as they were stored,
+ * too. */
+enum model_kv_format { MODEL_KV_F32, MODEL_KV_BF16 };
+
+/* "f32" or "bf16". Errors: LTD_E_INVALID naming what was found. */
+int model_kv_format_parse(const char *name, enum model_kv_format *out, struct ltd_err *err);
+const char *model_kv_format_name(enum model_kv_format format);
+
 struct model_kv_spec {
     int32_t n_pages;
     int32_t n_layers; /* layers whose keys this pool holds */
     int32_t n_heads;  /* own heads; 0 is allowed: then the pool only keeps counts */
     int32_t head_dim;
     struct model_kv_policy policy;
+    enum model_kv_format format;
 };
 
 /* Where a position of a sequence lies, and how deep it is. */

@@ -5,8 +5,8 @@
  * The same sums in the same order as kernels/ref/attention.c, so the bits are equal: keys lie
  * across positions, and the scores of a page are sixteen independent chains over head_dim that the
  * compiler puts into vector lanes. Scores of keys behind the query or skipped ones are computed and
- * then not used. No BLAS here; the file belongs to the tier because the plain loop is the
- * reference's.
+ * then not used. Elements of a bf16 pool are widened in the lanes. No BLAS here; the file belongs to
+ * the tier because the plain loop is the reference's.
  */
 #include "kernels/openblas/openblas.h"
 
@@ -14,6 +14,7 @@
 #include <omp.h>
 #include <stdbool.h>
 
+#include "kernels/kv_read.h"
 #include "kernels/parallel.h"
 
 #define LANES KERN_PAGE_POSITIONS
@@ -26,24 +27,24 @@ struct head_view {
     float scale;
 };
 
-static void page_scores(float *scores, const struct head_view *view, const float *plane)
+KERN_KV_INLINE void page_scores(float *scores, const struct head_view *view, const void *keys,
+                                enum kern_kv_format format)
 {
-    const float *keys = plane + view->keys_at;
     float sum[LANES] = {0};
     for (int32_t c = 0; c < view->kv->head_dim; c++)
         for (int i = 0; i < LANES; i++)
-            sum[i] += view->q[c] * keys[c * LANES + i];
+            sum[i] += view->q[c] * kern_kv_element(keys, (size_t)(c * LANES + i), format);
     for (int i = 0; i < LANES; i++)
         scores[i] = sum[i] * view->scale;
 }
 
 /* One score of a page whose keys are spread over several planes. */
-static float lane_score(const struct head_view *view, const float *plane, int lane)
+KERN_KV_INLINE float lane_score(const struct head_view *view, const void *keys, int lane,
+                                enum kern_kv_format format)
 {
-    const float *keys = plane + view->keys_at;
     float sum = 0.0f;
     for (int32_t c = 0; c < view->kv->head_dim; c++)
-        sum += view->q[c] * keys[c * LANES + lane];
+        sum += view->q[c] * kern_kv_element(keys, (size_t)(c * LANES + lane), format);
     return sum * view->scale;
 }
 
@@ -55,14 +56,16 @@ static bool one_plane(const int16_t *planes, int32_t n)
     return planes[0] >= 0;
 }
 
-static const float *plane_of(const struct head_view *view, int32_t page, int16_t plane)
+/* This head's keys in the plane that key j is read from. */
+KERN_KV_INLINE const void *keys_of(const struct head_view *view, int32_t j,
+                                   enum kern_kv_format format)
 {
-    return view->kv->pool + (size_t)view->query->pages[page] * view->kv->page_stride +
-           (size_t)plane * view->kv->plane_stride;
+    return kern_kv_skip(kern_kv_plane(view->kv, view->query, j, format), view->keys_at, format);
 }
 
 /* Fill scores [n_keys rounded up to a page]; returns the largest one that is attended to. */
-static float all_scores(const struct head_view *view, float *scores)
+KERN_KV_INLINE float all_scores(const struct head_view *view, float *scores,
+                                enum kern_kv_format format)
 {
     float largest = -INFINITY;
     for (int32_t base = 0; base < view->query->n_keys; base += LANES) {
@@ -70,11 +73,11 @@ static float all_scores(const struct head_view *view, float *scores)
         int32_t left = view->query->n_keys - base;
         int32_t n = left < LANES ? left : LANES;
         if (one_plane(planes, n))
-            page_scores(scores + base, view, plane_of(view, base / LANES, planes[0]));
+            page_scores(scores + base, view, keys_of(view, base, format), format);
         else
             for (int32_t i = 0; i < n; i++)
                 if (planes[i] >= 0)
-                    scores[base + i] = lane_score(view, plane_of(view, base / LANES, planes[i]), i);
+                    scores[base + i] = lane_score(view, keys_of(view, base + i, format), i, format);
         for (int32_t i = 0; i < n; i++)
             if (planes[i] >= 0 && scores[base + i] > largest)
                 largest = scores[base + i];
@@ -82,23 +85,24 @@ static float all_scores(const struct head_view *view, float *scores)
     return largest;
 }
 
-static void attend(const struct head_view *view, float *restrict out, float *scores)
+KERN_KV_INLINE void attend(const struct head_view *view, float *restrict out, float *scores,
+                           enum kern_kv_format format)
 {
     int32_t d = view->kv->head_dim;
-    float largest = all_scores(view, scores);
+    float largest = all_scores(view, scores, format);
     for (int32_t c = 0; c < d; c++)
         out[c] = 0.0f;
     double sum = 0.0;
     for (int32_t j = 0; j < view->query->n_keys; j++) {
-        int16_t plane = view->query->planes[j];
-        if (plane < 0)
+        if (view->query->planes[j] < 0)
             continue;
         float weight = expf(scores[j] - largest);
-        const float *restrict value =
-            plane_of(view, j / LANES, plane) + view->values_at + (size_t)(j % LANES) * (size_t)d;
+        const void *restrict value =
+            kern_kv_skip(kern_kv_plane(view->kv, view->query, j, format),
+                         view->values_at + (size_t)(j % LANES) * (size_t)d, format);
         sum += (double)weight;
         for (int32_t c = 0; c < d; c++)
-            out[c] += weight * value[c];
+            out[c] += weight * kern_kv_element(value, (size_t)c, format);
     }
     for (int32_t c = 0; c < d; c++)
         out[c] /= (float)sum;
@@ -116,7 +120,10 @@ static void attend_head(const struct kern_kv_layer *kv, const struct kern_query 
         .q = query->q + (size_t)head * d,
         .scale = 1.0f / sqrtf((float)kv->head_dim),
     };
-    attend(&view, query->out + (size_t)head * d, scores);
+    if (kv->format == KERN_KV_F32)
+        attend(&view, query->out + (size_t)head * d, scores, KERN_KV_F32);
+    else
+        attend(&view, query->out + (size_t)head * d, scores, KERN_KV_BF16);
 }
 
 void kern_openblas_attention(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,

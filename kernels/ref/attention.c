@@ -5,53 +5,49 @@
  * Order, which every tier keeps: a score is one f32 sum over head_dim in index order, times the f32
  * 1/sqrt(head_dim); weights are expf(score - largest score); their sum is taken in double in
  * position order; values are added, weight times value, in f32 in position order and the total is
- * divided by the f32 sum. Keys with a negative plane take no part in anything.
+ * divided by the f32 sum. Keys with a negative plane take no part in anything. Elements of a bf16
+ * pool are widened before they are used.
  */
 #include "kernels/ref/ref.h"
 
 #include <math.h>
 #include <omp.h>
 
+#include "kernels/kv_read.h"
 #include "kernels/parallel.h"
 
-/* Start of plane `plane` of the page that holds key j. */
-static const float *plane_of(const struct kern_kv_layer *kv, const struct kern_query *query,
-                             int32_t j)
-{
-    return kv->pool + (size_t)query->pages[j / KERN_PAGE_POSITIONS] * kv->page_stride +
-           (size_t)query->planes[j] * kv->plane_stride;
-}
-
-static float score_of(const struct kern_kv_layer *kv, const struct kern_query *query, int32_t head,
-                      int32_t j)
+KERN_KV_INLINE float score_of(const struct kern_kv_layer *kv, const struct kern_query *query,
+                              int32_t head, int32_t j, enum kern_kv_format format)
 {
     size_t d = (size_t)kv->head_dim;
+    size_t lane = (size_t)(j % KERN_PAGE_POSITIONS);
     const float *q = query->q + (size_t)head * d;
-    const float *keys = plane_of(kv, query, j) + (size_t)head * d * KERN_PAGE_POSITIONS;
+    const void *keys = kern_kv_skip(kern_kv_plane(kv, query, j, format),
+                                    (size_t)head * d * KERN_PAGE_POSITIONS, format);
     float sum = 0.0f;
     for (size_t c = 0; c < d; c++)
-        sum += q[c] * keys[c * KERN_PAGE_POSITIONS + (size_t)(j % KERN_PAGE_POSITIONS)];
+        sum += q[c] * kern_kv_element(keys, c * KERN_PAGE_POSITIONS + lane, format);
     return sum * (1.0f / sqrtf((float)kv->head_dim));
 }
 
-static const float *value_of(const struct kern_kv_layer *kv, const struct kern_query *query,
-                             int32_t head, int32_t j)
+KERN_KV_INLINE const void *value_of(const struct kern_kv_layer *kv, const struct kern_query *query,
+                                    int32_t head, int32_t j, enum kern_kv_format format)
 {
     size_t d = (size_t)kv->head_dim;
-    size_t head_floats = d * KERN_PAGE_POSITIONS;
-    return plane_of(kv, query, j) + ((size_t)kv->n_heads + (size_t)head) * head_floats +
-           (size_t)(j % KERN_PAGE_POSITIONS) * d;
+    size_t lane = (size_t)(j % KERN_PAGE_POSITIONS);
+    size_t values = ((size_t)kv->n_heads + (size_t)head) * d * KERN_PAGE_POSITIONS;
+    return kern_kv_skip(kern_kv_plane(kv, query, j, format), values + lane * d, format);
 }
 
-static void attend(const struct kern_kv_layer *kv, const struct kern_query *query, int32_t head,
-                   float *scores)
+KERN_KV_INLINE void attend(const struct kern_kv_layer *kv, const struct kern_query *query,
+                           int32_t head, float *scores, enum kern_kv_format format)
 {
     float *out = query->out + (size_t)head * (size_t)kv->head_dim;
     float largest = -INFINITY;
     for (int32_t j = 0; j < query->n_keys; j++) {
         if (query->planes[j] < 0)
             continue;
-        scores[j] = score_of(kv, query, head, j);
+        scores[j] = score_of(kv, query, head, j, format);
         if (scores[j] > largest)
             largest = scores[j];
     }
@@ -62,13 +58,22 @@ static void attend(const struct kern_kv_layer *kv, const struct kern_query *quer
         if (query->planes[j] < 0)
             continue;
         float weight = expf(scores[j] - largest);
-        const float *value = value_of(kv, query, head, j);
+        const void *value = value_of(kv, query, head, j, format);
         sum += (double)weight;
         for (int32_t c = 0; c < kv->head_dim; c++)
-            out[c] += weight * value[c];
+            out[c] += weight * kern_kv_element(value, (size_t)c, format);
     }
     for (int32_t c = 0; c < kv->head_dim; c++)
         out[c] /= (float)sum;
+}
+
+static void attend_head(const struct kern_kv_layer *kv, const struct kern_query *query,
+                        int32_t head, float *scores)
+{
+    if (kv->format == KERN_KV_F32)
+        attend(kv, query, head, scores, KERN_KV_F32);
+    else
+        attend(kv, query, head, scores, KERN_KV_BF16);
 }
 
 void kern_ref_attention(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,
@@ -82,6 +87,6 @@ void kern_ref_attention(const struct kern_ctx *ctx, const struct kern_kv_layer *
     int threads = kern_threads(ctx, 2 * keys * kv->n_heads * kv->head_dim);
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (int64_t item = 0; item < items; item++)
-        attend(kv, &queries[item / kv->n_heads], (int32_t)(item % kv->n_heads),
-               scores + (size_t)omp_get_thread_num() * scores_stride);
+        attend_head(kv, &queries[item / kv->n_heads], (int32_t)(item % kv->n_heads),
+                    scores + (size_t)omp_get_thread_num() * scores_stride);
 }

@@ -13,6 +13,7 @@
 #define N_ROWS        70 /* more than a block of the executor's row table */
 #define MAX_BATCH     16
 #define PAGES_PER_SEQ 6
+#define N_PAGES       (N_SEQS * PAGES_PER_SEQ)
 #define MAX_CHUNK     4
 #define MAX_WIDTH     128
 
@@ -23,7 +24,7 @@ struct clus_limits driver_limits(const struct model_config *config)
                                 .page_positions = KERN_PAGE_POSITIONS,
                                 .n_rows = N_ROWS,
                                 .n_seqs = N_SEQS,
-                                .n_pages = N_SEQS * PAGES_PER_SEQ,
+                                .n_pages = N_PAGES,
                                 .max_batch = MAX_BATCH};
 }
 
@@ -65,7 +66,7 @@ static int run(const struct driver_port *port, const struct clus_tick *tick,
 
 struct sequence {
     int32_t pages[PAGES_PER_SEQ];
-    int32_t n_pages, n_positions;
+    int32_t n_pages, n_shared, n_positions;
     int32_t rows[MAX_CHUNK]; /* of the positions that run, ascending */
     int32_t first;           /* position of rows[0] */
     int32_t n_running, step, depth;
@@ -75,11 +76,14 @@ struct mixer {
     const struct clus_limits *limits;
     uint64_t random;
     struct sequence seqs[N_SEQS];
-    int32_t free_pages[N_SEQS * PAGES_PER_SEQ], n_free_pages;
+    int32_t n_refs[N_PAGES];             /* of each page: sequences that have it */
+    int32_t kept[PAGES_PER_SEQ], n_kept; /* full pages that a closed sequence left */
+    bool is_kept[N_PAGES];               /* is it one of them? */
+    int32_t free_pages[N_PAGES], n_free_pages;
     int32_t free_rows[N_ROWS], n_free_rows;
     float vectors[2 * MAX_BATCH][MAX_WIDTH];
-    int32_t closed[N_SEQS];
-    struct clus_page pages[MAX_BATCH];
+    int32_t closed[N_SEQS], released[N_PAGES];
+    struct clus_page pages[N_PAGES];
     struct clus_start starts[MAX_BATCH];
     struct clus_entry entries[MAX_BATCH];
     struct clus_tick tick;
@@ -91,14 +95,52 @@ static uint32_t draw(struct mixer *m, uint32_t n)
     return (uint32_t)(m->random >> 33) % n;
 }
 
+/* Nobody has the page and nobody shall: its number can be used again, from this tick on. */
+static void mix_release(struct mixer *m, int32_t page)
+{
+    if (m->n_refs[page] > 0 || m->is_kept[page])
+        return;
+    m->released[m->tick.n_released++] = page;
+    m->free_pages[m->n_free_pages++] = page;
+}
+
+static void mix_forget(struct mixer *m)
+{
+    while (m->n_kept > 0) {
+        int32_t page = m->kept[--m->n_kept];
+        m->is_kept[page] = false;
+        mix_release(m, page);
+    }
+}
+
+/* Pages whose positions all have been stepped and will not be again. */
+static int32_t n_whole(const struct sequence *seq)
+{
+    return (seq->n_running > 0 ? seq->first : seq->n_positions) / KERN_PAGE_POSITIONS;
+}
+
+/* The full pages of a sequence that closes stay for the next one that begins like it. */
+static void mix_keep(struct mixer *m, const struct sequence *seq)
+{
+    mix_forget(m);
+    for (int32_t i = 0; i < n_whole(seq); i++) {
+        m->kept[m->n_kept++] = seq->pages[i];
+        m->is_kept[seq->pages[i]] = true;
+    }
+}
+
 static void mix_close(struct mixer *m, int32_t idx)
 {
     struct sequence *seq = &m->seqs[idx];
-    while (seq->n_pages > 0)
-        m->free_pages[m->n_free_pages++] = seq->pages[--seq->n_pages];
+    if (draw(m, 2) == 0)
+        mix_keep(m, seq);
+    for (int32_t i = 0; i < seq->n_pages; i++) {
+        m->n_refs[seq->pages[i]]--;
+        mix_release(m, seq->pages[i]);
+    }
     while (seq->n_running > 0)
         m->free_rows[m->n_free_rows++] = seq->rows[--seq->n_running];
-    seq->n_positions = 0;
+    seq->n_pages = seq->n_shared = seq->n_positions = 0;
     m->closed[m->tick.n_closed++] = idx;
 }
 
@@ -123,9 +165,49 @@ static void mix_start(struct mixer *m, struct clus_start *start, int32_t row, in
 static void mix_page(struct mixer *m, int32_t idx)
 {
     struct sequence *seq = &m->seqs[idx];
+    if (m->n_free_pages == 0)
+        mix_forget(m);
     int32_t page = m->free_pages[--m->n_free_pages];
-    m->pages[m->tick.n_pages++] = (struct clus_page){idx, seq->n_pages, page};
+    m->pages[m->tick.n_pages++] = (struct clus_page){idx, seq->n_pages, page, false};
+    m->n_refs[page] = 1;
     seq->pages[seq->n_pages++] = page;
+}
+
+static void mix_share_page(struct mixer *m, int32_t idx, int32_t page)
+{
+    struct sequence *seq = &m->seqs[idx];
+    m->pages[m->tick.n_pages++] = (struct clus_page){idx, seq->n_pages, page, true};
+    m->n_refs[page]++;
+    seq->pages[seq->n_pages++] = page;
+    seq->n_shared = seq->n_pages;
+    seq->n_positions = seq->n_pages * KERN_PAGE_POSITIONS;
+}
+
+/* An empty sequence begins with pages that another one filled: one that is closed, or one that goes
+ * on behind them. */
+static void mix_share(struct mixer *m, int32_t idx)
+{
+    const int32_t *pages = m->kept;
+    int32_t n = m->n_kept;
+    for (int32_t i = 0; i < N_SEQS; i++) {
+        const struct sequence *other = &m->seqs[i];
+        if (n_whole(other) > 0 && (n == 0 || draw(m, 3) == 0)) {
+            pages = other->pages;
+            n = n_whole(other);
+        }
+    }
+    if (n == PAGES_PER_SEQ)
+        n--; /* some room is left for positions of its own */
+    for (int32_t i = 0; i < n; i++)
+        mix_share_page(m, idx, pages[i]);
+}
+
+/* May the last position be thought again? Not in a page that others have, too. */
+static bool may_repeat(const struct mixer *m, const struct sequence *seq)
+{
+    int32_t page_idx = (seq->n_positions - 1) / KERN_PAGE_POSITIONS;
+    return seq->n_positions > 0 && page_idx >= seq->n_shared &&
+           m->n_refs[seq->pages[page_idx]] == 1;
 }
 
 /* A chunk of new positions, sometimes with the last old one thought again. */
@@ -133,7 +215,9 @@ static void mix_begin(struct mixer *m, int32_t idx)
 {
     struct sequence *seq = &m->seqs[idx];
     int32_t n = 1 + (int32_t)draw(m, MAX_CHUNK);
-    seq->first = seq->n_positions - (seq->n_positions > 0 && draw(m, 8) == 0);
+    if (seq->n_pages == 0 && draw(m, 4) != 0)
+        mix_share(m, idx);
+    seq->first = seq->n_positions - (may_repeat(m, seq) && draw(m, 8) == 0);
     if (m->tick.n_starts + n > MAX_BATCH || m->n_free_rows < n ||
         seq->first + n > m->limits->block_size)
         return;
@@ -150,6 +234,12 @@ static void mix_begin(struct mixer *m, int32_t idx)
     seq->depth = 1 + (int32_t)draw(m, 6);
 }
 
+static uint32_t mix_flags(struct mixer *m)
+{
+    static const uint32_t values[] = {0, CLUS_WANT_DIFF, CLUS_WANT_COSINE, CLUS_WANT_ACCELERATION};
+    return values[draw(m, 4)] | (draw(m, 2) ? CLUS_WANT_LATENT : 0);
+}
+
 static void mix_step(struct mixer *m, int32_t idx)
 {
     struct sequence *seq = &m->seqs[idx];
@@ -157,7 +247,7 @@ static void mix_step(struct mixer *m, int32_t idx)
         return;
     for (int32_t i = 0; i < seq->n_running; i++)
         m->entries[m->tick.n_entries++] =
-            (struct clus_entry){seq->rows[i], idx, seq->first + i, seq->step, draw(m, 4)};
+            (struct clus_entry){seq->rows[i], idx, seq->first + i, seq->step, mix_flags(m)};
     seq->step++;
 }
 
@@ -174,6 +264,7 @@ static void mix_tick(struct mixer *m)
 {
     m->tick = (struct clus_tick){.tick_id = m->tick.tick_id + 1,
                                  .closed = m->closed,
+                                 .released = m->released,
                                  .pages = m->pages,
                                  .starts = m->starts,
                                  .entries = m->entries};
@@ -181,7 +272,7 @@ static void mix_tick(struct mixer *m)
         struct sequence *seq = &m->seqs[i];
         mix_leave(m, seq);
         bool is_full = seq->n_running == 0 && seq->n_positions + MAX_CHUNK > m->limits->block_size;
-        if (is_full || (seq->n_pages > 0 && draw(m, 48) == 0))
+        if (is_full || (seq->n_pages > 0 && draw(m, 32) == 0))
             mix_close(m, i);
         if (seq->n_running == 0 && draw(m, 3) != 0)
             mix_begin(m, i);
@@ -211,9 +302,12 @@ int driver_mixed(const struct driver_port *port, const struct clus_limits *limit
         struct clus_reply reply;
         mix_tick(m);
         if (i == n_ticks) { /* leave nothing behind, so that streams can follow each other */
-            m->tick = (struct clus_tick){.tick_id = m->tick.tick_id, .closed = m->closed};
+            m->tick = (struct clus_tick){
+                .tick_id = m->tick.tick_id, .closed = m->closed, .released = m->released};
             for (int32_t s = 0; s < N_SEQS; s++)
                 m->closed[m->tick.n_closed++] = s;
+            for (int32_t page = 0; page < limits->n_pages; page++)
+                m->released[m->tick.n_released++] = page;
         }
         rc = run(port, &m->tick, &reply, err) || driver_hash_reply(limits, &reply, hash, err) ? -1
                                                                                               : 0;
@@ -261,7 +355,8 @@ static int step_chunk(struct writer *w, int32_t first, int32_t n, int32_t step,
         .tick_id = w->tick_id++, .pages = pages, .starts = starts, .entries = entries};
     bool is_last = step == w->what->n_steps - 1;
     while (w->n_assigned * KERN_PAGE_POSITIONS < first + n) {
-        pages[tick.n_pages++] = (struct clus_page){0, w->n_assigned, w->pages[w->n_assigned]};
+        pages[tick.n_pages++] =
+            (struct clus_page){0, w->n_assigned, w->pages[w->n_assigned], false};
         w->n_assigned++;
     }
     for (int32_t i = 0; i < n; i++) {
@@ -338,7 +433,11 @@ static int decode(struct writer *w, int32_t *tokens, struct ltd_err *err)
 static int close_sequence(struct writer *w, struct ltd_err *err)
 {
     const int32_t closed = 0;
-    const struct clus_tick tick = {.tick_id = w->tick_id++, .closed = &closed, .n_closed = 1};
+    const struct clus_tick tick = {.tick_id = w->tick_id++,
+                                   .closed = &closed,
+                                   .n_closed = 1,
+                                   .released = w->pages,
+                                   .n_released = PAGES_PER_SEQ};
     struct clus_reply reply;
     for (int32_t i = 0; i < PAGES_PER_SEQ; i++)
         model_border_release(w->border, w->pages[i]);

@@ -42,8 +42,9 @@
 #include "kernels/fingerprint.h"
 #include "model/safetensors.h"
 
-#define N_PROMPT 11
-#define N_NEW    20
+#define N_PROMPT  11
+#define N_NEW     20
+#define KV_FORMAT MODEL_KV_F32
 
 /* Everything one rank has. */
 struct seat {
@@ -116,6 +117,7 @@ static int make_offer(struct seat *seat, struct clus_offer *offer, struct ltd_er
     snprintf(offer->model_hash, sizeof offer->model_hash, "%s", hash);
     clus_offer_set_shares(offer, seat->shares);
     snprintf(offer->numerics, sizeof offer->numerics, "f32 %s", DRIVER_POLICY);
+    snprintf(offer->kv_format, sizeof offer->kv_format, "%s", model_kv_format_name(KV_FORMAT));
     return 0;
 }
 
@@ -130,6 +132,9 @@ static void spoil(struct clus_offer *offer, const char *what)
         snprintf(offer->build, sizeof offer->build, "another build");
     else if (strcmp(what, "tier") == 0)
         offer->n_tiers = 0;
+    else if (strcmp(what, "kv") == 0)
+        snprintf(offer->kv_format, sizeof offer->kv_format, "%s",
+                 model_kv_format_name(MODEL_KV_BF16));
     else if (strcmp(what, "pages") == 0)
         offer->limits.n_pages = 5;
     else if (strcmp(what, "load") == 0)
@@ -165,9 +170,12 @@ static int load(struct seat *seat, struct ltd_err *err)
     struct model_core_options options = {.shard = seat->shards[rank],
                                          .max_slots = seat->limits.max_batch,
                                          .max_positions = seat->limits.block_size,
-                                         .n_pages = seat->limits.n_pages};
-    const struct model_border_options border = {seat->limits.max_batch, seat->limits.block_size,
-                                                seat->limits.n_pages};
+                                         .n_pages = seat->limits.n_pages,
+                                         .kv_format = KV_FORMAT};
+    const struct model_border_options border = {.max_batch = seat->limits.max_batch,
+                                                .max_positions = seat->limits.block_size,
+                                                .n_pages = seat->limits.n_pages,
+                                                .kv_format = KV_FORMAT};
     if (model_kv_policy_parse(DRIVER_POLICY, config->n_core, DRIVER_MAX_STEPS, &options.policy,
                               err) ||
         !(seat->core = model_core_create(seat->ckpt, &seat->ctx, &options, err)) ||
@@ -403,7 +411,7 @@ static void signal_workers(const struct seat *seat)
 static int step_once(struct seat *seat, int32_t step, uint64_t *ns, struct ltd_err *err)
 {
     static const float injected[1024];
-    const struct clus_page page = {0, 0, 0};
+    const struct clus_page page = {0, 0, 0, false};
     const struct clus_start start = {.injected = injected};
     const struct clus_entry entry = {.step_idx = step};
     const struct clus_tick tick = {.tick_id = (uint64_t)step,

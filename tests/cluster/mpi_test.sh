@@ -115,9 +115,10 @@ refusals() {
         echo "$what: ${heard#3 }"
     done <<END
 model|model hash "feedbeef", expected "
-version|stream version 99, expected 1 of rank 0
+version|stream version 99, expected 2 of rank 0
 build|build "another build", expected "
 tier|tiers none, expected
+kv|KV format "bf16", expected "f32" of rank 0
 pages|limit n_pages 5, expected 24 of rank 0
 load|/models/gone/config.json: no such file
 END

@@ -89,7 +89,8 @@ static void create_member(struct team *team, int32_t rank, const struct team_spe
     struct model_core_options options = {.shard = team->shards[rank],
                                          .max_slots = team->limits.max_batch,
                                          .max_positions = team->limits.block_size,
-                                         .n_pages = team->limits.n_pages};
+                                         .n_pages = team->limits.n_pages,
+                                         .kv_format = spec->kv_format};
     self->team = team;
     self->rank = rank;
     ltd_bytes_init(&self->reply_bytes);
@@ -128,8 +129,10 @@ struct team *team_create(const struct team_spec *spec)
     check(!ops, spec->tier, &err);
     const struct kern_ctx ctx = {ops, spec->n_threads, 0};
     team->limits = driver_limits(model_checkpoint_config(team->ckpt));
-    const struct model_border_options options = {team->limits.max_batch, team->limits.block_size,
-                                                 team->limits.n_pages};
+    const struct model_border_options options = {.max_batch = team->limits.max_batch,
+                                                 .max_positions = team->limits.block_size,
+                                                 .n_pages = team->limits.n_pages,
+                                                 .kv_format = spec->kv_format};
     team->border = model_border_create(team->ckpt, &ctx, &options, &err);
     check(!team->border, "border", &err);
     team->n_ranks = spec->n_ranks;
@@ -172,6 +175,11 @@ struct model_border *team_border(struct team *team)
     return team->border;
 }
 
+const struct clus_executor *team_executor(const struct team *team, int32_t rank)
+{
+    return team->members[rank].executor;
+}
+
 void team_break_gather(struct team *team)
 {
     team->is_broken = true;
@@ -208,6 +216,31 @@ static int team_run(void *arg, const struct clus_tick *tick, struct clus_reply *
         return -1;
     *reply = team->members[0].reply;
     return 0;
+}
+
+struct clus_reply team_run_good(struct team *team, const struct clus_tick *tick)
+{
+    struct clus_reply reply;
+    struct ltd_err err = {0};
+    if (team_run(team, tick, &reply, &err))
+        fail_msg("lost: %s", err.msg);
+    if (reply.err.code != LTD_OK)
+        fail_msg("refused: %s", reply.err.msg);
+    return reply;
+}
+
+void team_expect_refused(struct team *team, const struct clus_tick *tick, const char *part)
+{
+    struct clus_reply reply;
+    struct ltd_err err = {0};
+    if (team_run(team, tick, &reply, &err))
+        fail_msg("lost: %s", err.msg);
+    if (reply.err.code == LTD_OK)
+        fail_msg("accepted, expected \"%s\"", part);
+    if (!strstr(reply.err.msg, part))
+        fail_msg("refused with \"%s\", expected \"%s\"", reply.err.msg, part);
+    assert_int_equal(reply.n_latents, 0);
+    assert_int_equal(reply.n_values, 0);
 }
 
 struct driver_port team_port(struct team *team)

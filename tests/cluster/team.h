@@ -20,6 +20,7 @@ struct team_spec {
     const char *shares; /* NULL: equal */
     int32_t n_ranks;
     int32_t n_threads;
+    enum model_kv_format kv_format;
 };
 
 /* Fails the running test on any error. */
@@ -29,8 +30,16 @@ void team_destroy(struct team *team);
 const struct clus_limits *team_limits(const struct team *team);
 struct model_border *team_border(struct team *team);
 
+/* To look into a rank between two ticks. */
+const struct clus_executor *team_executor(const struct team *team, int32_t rank);
+
 /* Runs ticks on all ranks. A disagreement between ranks is an LTD_E_RANK. */
 struct driver_port team_port(struct team *team);
+
+/* Runs a tick that must be accepted, or one that must be refused with `part` in the sentence; fails
+ * the running test otherwise. The reply lives until the next tick. */
+struct clus_reply team_run_good(struct team *team, const struct clus_tick *tick);
+void team_expect_refused(struct team *team, const struct clus_tick *tick, const char *part);
 
 /* The next gather of this rank fails (LTD_E_RANK); for a team of one. */
 void team_break_gather(struct team *team);

@@ -3,6 +3,7 @@
  * tests/cluster/test_executor.c - ticks on one rank and on ranks that are threads: the golden
  * tokens come out, every group gives the same bytes, and a wrong tick changes nothing.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "model/exit.h"
 #include "model/safetensors.h"
 #include "team.h"
 
@@ -33,6 +35,18 @@ static int64_t golden_int(const struct model_safetensors *file, const char *name
     return value;
 }
 
+static void generate(const struct team_spec *spec, const int32_t *prompt, int32_t chunk,
+                     int32_t *tokens)
+{
+    struct ltd_err err = {0};
+    struct team *team = team_create(spec);
+    const struct driver_port port = team_port(team);
+    const struct driver_generation what = {prompt, 11, 20, 8, chunk};
+    if (driver_generate(&port, team_limits(team), team_border(team), &what, tokens, &err))
+        fail_msg("%s", err.msg);
+    team_destroy(team);
+}
+
 static void expect_golden_tokens(const struct team_spec *spec, int32_t chunk)
 {
     char path[512];
@@ -44,16 +58,11 @@ static void expect_golden_tokens(const struct team_spec *spec, int32_t chunk)
         fail_msg("%s", err.msg);
     for (int i = 0; i < 11; i++)
         prompt[i] = (int32_t)golden_int(golden, "gen.prompt", i);
-    struct team *team = team_create(spec);
-    const struct driver_port port = team_port(team);
-    const struct driver_generation what = {prompt, 11, 20, 8, chunk};
-    if (driver_generate(&port, team_limits(team), team_border(team), &what, tokens, &err))
-        fail_msg("%s", err.msg);
+    generate(spec, prompt, chunk, tokens);
     for (int i = 0; i < 20; i++)
         if (tokens[i] != golden_int(golden, "gen.full.r8.tokens", i))
             fail_msg("chunk %d, token %d: %d, expected %lld", chunk, i, tokens[i],
                      (long long)golden_int(golden, "gen.full.r8.tokens", i));
-    team_destroy(team);
     model_safetensors_close(golden);
 }
 
@@ -86,6 +95,23 @@ static void golden_tokens_come_out_of_three_uneven_ranks(void **state)
     expect_golden_tokens(&spec, 11);
 }
 
+/* Prelude and coda keep bf16, too. */
+static void tokens_from_bf16_keys_depend_on_neither_chunks_nor_ranks(void **state)
+{
+    const int32_t prompt[11] = {5, 90, 17, 3, 71, 42, 80, 7, 64, 28, 11};
+    int32_t expected[20], tokens[20];
+    (void)state;
+    struct team_spec spec = one;
+    spec.kv_format = MODEL_KV_BF16;
+    generate(&spec, prompt, 11, expected);
+    generate(&spec, prompt, 4, tokens);
+    assert_memory_equal(tokens, expected, sizeof tokens);
+    spec.n_ranks = 3;
+    spec.shares = "1,0.01,2";
+    generate(&spec, prompt, 3, tokens);
+    assert_memory_equal(tokens, expected, sizeof tokens);
+}
+
 /* ---- one answer --------------------------------------------------------------------------- */
 
 static uint64_t hash_of_mixed_stream(const struct team_spec *spec)
@@ -96,6 +122,9 @@ static uint64_t hash_of_mixed_stream(const struct team_spec *spec)
     const struct driver_port port = team_port(team);
     if (driver_mixed(&port, team_limits(team), 2, 150, &hash, &err))
         fail_msg("%d ranks: %s", spec->n_ranks, err.msg);
+    for (int32_t r = 0; r < spec->n_ranks; r++)
+        if (clus_executor_audit(team_executor(team, r), &err))
+            fail_msg("rank %d of %d: %s", r, spec->n_ranks, err.msg);
     team_destroy(team);
     return hash;
 }
@@ -154,6 +183,23 @@ static void replies_are_the_same_bytes_in_the_portable_tier(void **state)
     expect_equal_hash(&spec, expected);
 }
 
+static void replies_are_the_same_bytes_with_keys_and_values_in_bf16(void **state)
+{
+    (void)state;
+    struct team_spec spec = one;
+    uint64_t in_f32 = hash_of_mixed_stream(&spec);
+    spec.kv_format = MODEL_KV_BF16;
+    uint64_t expected = hash_of_mixed_stream(&spec);
+    assert_true(expected != in_f32);
+    spec.n_ranks = 3;
+    spec.shares = "1,0.01,2";
+    expect_equal_hash(&spec, expected);
+    spec.n_ranks = 5;
+    spec.shares = NULL;
+    spec.n_threads = 2;
+    expect_equal_hash(&spec, expected);
+}
+
 static void other_streams_give_other_replies(void **state)
 {
     (void)state;
@@ -179,6 +225,71 @@ static void stream_gives_the_same_replies_on_an_executor_that_was_used_before(vo
     team_destroy(team);
 }
 
+/* ---- values ------------------------------------------------------------------------------- */
+
+#define N_VALUE_STEPS 5
+
+/* The latents of a position that starts with `first` in row 8, and the value of each step, when
+ * `flag` asks for it. */
+static void think(struct team *team, const float *first, uint32_t flag,
+                  float latents[N_VALUE_STEPS][128], double values[N_VALUE_STEPS])
+{
+    size_t bytes = (size_t)team_limits(team)->n_embd * sizeof(float);
+    float injected[128];
+    for (int i = 0; i < 128; i++)
+        injected[i] = 0.05f * (float)i - 1.0f;
+    const struct clus_start start = {
+        .row = 8, .kind = CLUS_START_GIVEN, .latent = first, .injected = injected};
+    for (int32_t k = 0; k < N_VALUE_STEPS; k++) {
+        const struct clus_entry entry = {8, 0, 0, k, CLUS_WANT_LATENT | flag};
+        const struct clus_tick tick = {
+            .starts = &start, .n_starts = k == 0, .entries = &entry, .n_entries = 1};
+        struct clus_reply reply = team_run_good(team, &tick);
+        assert_int_equal(reply.n_latents, 1);
+        assert_int_equal(reply.n_values, flag != 0);
+        memcpy(latents[k], reply.latents, bytes);
+        values[k] = flag ? reply.values[0] : 0.0;
+    }
+}
+
+static double value_of(uint32_t flag, const float *now, const float *before, const float *older,
+                       int32_t n)
+{
+    if (flag == CLUS_WANT_DIFF)
+        return model_exit_diff(now, before, n);
+    if (flag == CLUS_WANT_COSINE)
+        return model_exit_cosine(now, before, n);
+    return older ? model_exit_acceleration(now, before, older, n) : NAN;
+}
+
+/* Latents that follow each other in the replies give the values that the replies report; a row that
+ * starts anew has forgotten what was in it. */
+static void values_are_those_of_the_latents_before_and_after(void **state)
+{
+    static const uint32_t flags[] = {CLUS_WANT_DIFF, CLUS_WANT_COSINE, CLUS_WANT_ACCELERATION, 0};
+    static float latents[N_VALUE_STEPS][128], first[128];
+    double values[N_VALUE_STEPS];
+    const struct clus_page page = {0, 0, 5, false};
+    (void)state;
+    struct team *team = team_create(&one);
+    int32_t n = team_limits(team)->n_embd;
+    team_run_good(team, &(struct clus_tick){.pages = &page, .n_pages = 1});
+    for (int round = 0; round < 8; round++) {
+        uint32_t flag = flags[round % 4];
+        for (int i = 0; i < 128; i++)
+            first[i] = 0.01f * (float)((i * 37 + round) % 100) - 0.5f;
+        think(team, first, flag, latents, values);
+        for (int k = 0; k < N_VALUE_STEPS && flag; k++) {
+            const float *before = k > 0 ? latents[k - 1] : first;
+            const float *older = k > 1 ? latents[k - 2] : k > 0 ? first : NULL;
+            double expected = value_of(flag, latents[k], before, older, n);
+            if (isnan(expected) ? !isnan(values[k]) : values[k] != expected)
+                fail_msg("flag %u, step %d: %.17g, expected %.17g", flag, k, values[k], expected);
+        }
+    }
+    team_destroy(team);
+}
+
 /* ---- wrong ticks -------------------------------------------------------------------------- */
 
 /* Sequence 0 has page 5 and position 0 at step 1 in row 2; sequence 1 has page 6 and nothing. */
@@ -190,17 +301,12 @@ struct bed {
 
 static void run_good(struct bed *bed, const struct clus_tick *tick)
 {
-    struct clus_reply reply;
-    struct ltd_err err = {0};
-    if (bed->port.run(bed->port.arg, tick, &reply, &err))
-        fail_msg("lost: %s", err.msg);
-    if (reply.err.code != LTD_OK)
-        fail_msg("refused: %s", reply.err.msg);
+    team_run_good(bed->team, tick);
 }
 
 static void make_bed(struct bed *bed)
 {
-    const struct clus_page pages[] = {{0, 0, 5}, {1, 0, 6}};
+    const struct clus_page pages[] = {{0, 0, 5, false}, {1, 0, 6, false}};
     const struct clus_start start = {.row = 2, .kind = CLUS_START_ZERO, .injected = bed->injected};
     const struct clus_entry entry = {.row = 2};
     const struct clus_tick tick = {.pages = pages,
@@ -218,15 +324,7 @@ static void make_bed(struct bed *bed)
 
 static void expect_refused(struct bed *bed, const struct clus_tick *tick, const char *part)
 {
-    struct clus_reply reply;
-    struct ltd_err err = {0};
-    if (bed->port.run(bed->port.arg, tick, &reply, &err))
-        fail_msg("lost: %s", err.msg);
-    if (reply.err.code == LTD_OK)
-        fail_msg("accepted, expected \"%s\"", part);
-    if (!strstr(reply.err.msg, part))
-        fail_msg("refused with \"%s\", expected \"%s\"", reply.err.msg, part);
-    assert_int_equal(reply.n_latents, 0);
+    team_expect_refused(bed->team, tick, part);
 }
 
 static void expect_entry_refused(struct bed *bed, struct clus_entry entry, const char *part)
@@ -266,13 +364,13 @@ static void pages_that_are_taken_or_out_of_turn_are_refused(void **state)
         struct clus_page pages[2];
         const char *part;
     } cases[] = {
-        {{{4, 0, 1}}, "seq of a page 4"},
-        {{{0, 1, 24}}, "page_id 24, expected 0 to 23"},
-        {{{0, 6, 1}}, "page_idx 6, expected 0 to 5"},
-        {{{0, 0, 1}}, "page_idx 0 of seq 0, expected its next, 1"},
-        {{{0, 2, 1}}, "page_idx 2 of seq 0"},
-        {{{0, 1, 6}}, "page 6 for seq 0 is already in use"},
-        {{{0, 1, 7}, {1, 1, 7}}, "page 7 for seq 1 is already in use"},
+        {{{4, 0, 1, false}}, "seq of a page 4"},
+        {{{0, 1, 24, false}}, "page_id 24, expected 0 to 23"},
+        {{{0, 6, 1, false}}, "page_idx 6, expected 0 to 5"},
+        {{{0, 0, 1, false}}, "page_idx 0 of seq 0, expected its next, 1"},
+        {{{0, 2, 1, false}}, "page_idx 2 of seq 0"},
+        {{{0, 1, 6, false}}, "page 6 for seq 0 is already in use"},
+        {{{0, 1, 7, false}, {1, 1, 7, false}}, "page 7 for seq 1 is already in use"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const struct clus_tick tick = {.pages = cases[i].pages, .n_pages = i == 6 ? 2 : 1};
@@ -338,11 +436,13 @@ static void row_of_a_closed_sequence_cannot_go_on_in_the_one_that_took_its_place
     (void)state;
     struct bed bed;
     make_bed(&bed);
-    const int32_t closed = 0;
-    const struct clus_page page = {0, 0, 5};
+    const int32_t closed = 0, released = 5;
+    const struct clus_page page = {0, 0, 5, false};
     const struct clus_entry entry = {2, 0, 0, 1, 0};
     struct clus_tick tick = {.closed = &closed,
                              .n_closed = 1,
+                             .released = &released,
+                             .n_released = 1,
                              .pages = &page,
                              .n_pages = 1,
                              .entries = &entry,
@@ -363,12 +463,14 @@ static void refused_tick_changes_nothing(void **state)
         struct bed bed;
         struct clus_reply reply;
         make_bed(&bed);
-        const int32_t closed = 0;
-        const struct clus_page pages[] = {{1, 1, 5}, {1, 2, 9}};
+        const int32_t closed = 0, released = 5;
+        const struct clus_page pages[] = {{1, 1, 5, false}, {1, 2, 9, false}};
         const struct clus_start start = {.row = 2, .position = 0, .injected = bed.injected};
         const struct clus_entry bad = {2, 0, 0, 7, 0}, good = {2, 0, 0, 1, CLUS_WANT_LATENT};
         const struct clus_tick all_of_it = {.closed = &closed,
                                             .n_closed = 1,
+                                            .released = &released,
+                                            .n_released = 1,
                                             .pages = pages,
                                             .n_pages = 2,
                                             .starts = &start,
@@ -392,12 +494,14 @@ static void what_a_tick_closes_it_may_use_again(void **state)
     (void)state;
     struct bed bed;
     make_bed(&bed);
-    const int32_t closed = 0;
-    const struct clus_page pages[] = {{1, 1, 5}, {0, 0, 4}};
+    const int32_t closed = 0, released = 5;
+    const struct clus_page pages[] = {{1, 1, 5, false}, {0, 0, 4, false}};
     const struct clus_start start = {.row = 2, .position = 0, .injected = bed.injected};
     const struct clus_entry entry = {2, 0, 0, 0, 0};
     run_good(&bed, &(struct clus_tick){.closed = &closed,
                                        .n_closed = 1,
+                                       .released = &released,
+                                       .n_released = 1,
                                        .pages = pages,
                                        .n_pages = 2,
                                        .starts = &start,
@@ -430,11 +534,14 @@ int main(void)
         cmocka_unit_test(golden_tokens_come_out_of_one_rank),
         cmocka_unit_test(golden_tokens_come_out_of_a_prefill_in_chunks),
         cmocka_unit_test(golden_tokens_come_out_of_three_uneven_ranks),
+        cmocka_unit_test(tokens_from_bf16_keys_depend_on_neither_chunks_nor_ranks),
         cmocka_unit_test(replies_are_the_same_bytes_for_any_number_of_ranks),
         cmocka_unit_test(replies_are_the_same_bytes_for_any_shares),
         cmocka_unit_test(replies_are_the_same_bytes_in_the_portable_tier),
+        cmocka_unit_test(replies_are_the_same_bytes_with_keys_and_values_in_bf16),
         cmocka_unit_test(other_streams_give_other_replies),
         cmocka_unit_test(stream_gives_the_same_replies_on_an_executor_that_was_used_before),
+        cmocka_unit_test(values_are_those_of_the_latents_before_and_after),
         cmocka_unit_test(entries_that_contradict_their_row_are_refused),
         cmocka_unit_test(pages_that_are_taken_or_out_of_turn_are_refused),
         cmocka_unit_test(closes_and_starts_out_of_range_or_twice_are_refused),

@@ -26,6 +26,7 @@ static void make_offers(struct clus_offer offers[N_RANKS])
         clus_offer_init(offer);
         strcpy(offer->model_hash, "abcd");
         strcpy(offer->numerics, "f32 latest-m4-compress-s4");
+        strcpy(offer->kv_format, "bf16");
         strcpy(offer->shares, "1,1,2");
         offer->limits = (struct clus_limits){8, 64, 16, 8, 4, 12, 6};
         offer->n_tiers = 2;
@@ -145,8 +146,11 @@ static void each_disagreement_names_rank_host_and_both_values(void **state)
     offers[1].limits.n_pages = 13;
     assert_refused(offers, "rank 1 on host beta: limit n_pages 13, expected 12 of rank 0");
     make_offers(offers);
-    offers[1].stream_version = 2;
-    assert_refused(offers, "rank 1 on host beta: stream version 2, expected 1 of rank 0");
+    offers[1].stream_version = 3;
+    assert_refused(offers, "rank 1 on host beta: stream version 3, expected 2 of rank 0");
+    make_offers(offers);
+    strcpy(offers[2].kv_format, "f32");
+    assert_refused(offers, "rank 2 on host gamma: KV format \"f32\", expected \"bf16\" of rank 0");
 }
 
 static void shares_that_differ_behind_the_end_of_the_field_are_refused(void **state)

@@ -25,7 +25,8 @@ static const struct clus_limits limits = {.n_embd = N,
                                           .max_batch = 6};
 
 static const int32_t closed[] = {2, 0};
-static const struct clus_page pages[] = {{0, 0, 7}, {0, 1, 11}, {3, 0, 2}};
+static const int32_t released[] = {11, 7, 0};
+static const struct clus_page pages[] = {{0, 0, 7, false}, {0, 1, 11, false}, {3, 0, 2, true}};
 static const float vector_a[N] = {1.5f, -2.25f, 0.0f, 1e-30f, 3.0f};
 static const float vector_b[N] = {-0.0f, 7.0f, 1e30f, -1.0f, 0.5f};
 static const struct clus_start starts[] = {
@@ -39,20 +40,21 @@ static const struct clus_start starts[] = {
     {.row = 7, .position = 63, .kind = CLUS_START_GIVEN, .latent = vector_b, .injected = vector_a},
 };
 static const struct clus_entry entries[] = {
-    {0, 3, 3, 0, CLUS_WANT_LATENT},
-    {5, 3, 4, 31, 0},
-    {7, 0, 63, 2, CLUS_WANT_DIFF},
-    {1, 0, 2, 9, CLUS_WANT_DIFF | CLUS_WANT_LATENT},
+    {0, 3, 3, 0, CLUS_WANT_LATENT},       {5, 3, 4, 31, 0},
+    {7, 0, 63, 2, CLUS_WANT_DIFF},        {1, 0, 2, 9, CLUS_WANT_COSINE | CLUS_WANT_LATENT},
+    {2, 1, 6, 9, CLUS_WANT_ACCELERATION},
 };
 static const struct clus_tick sample = {.tick_id = 0x0123456789ABCDEFu,
                                         .closed = closed,
                                         .n_closed = 2,
+                                        .released = released,
+                                        .n_released = 3,
                                         .pages = pages,
                                         .n_pages = 3,
                                         .starts = starts,
                                         .n_starts = 3,
                                         .entries = entries,
-                                        .n_entries = 4};
+                                        .n_entries = 5};
 
 static struct ltd_bytes encode_tick(const struct clus_tick *tick)
 {
@@ -105,6 +107,14 @@ static int decode_exactly(const uint8_t *data, size_t len, bool is_tick, struct 
     return rc;
 }
 
+static void assert_page_equal(const struct clus_page *a, const struct clus_page *b)
+{
+    assert_int_equal(a->seq, b->seq);
+    assert_int_equal(a->page_idx, b->page_idx);
+    assert_int_equal(a->page_id, b->page_id);
+    assert_int_equal(a->is_shared, b->is_shared);
+}
+
 static void assert_start_equal(const struct clus_start *a, const struct clus_start *b)
 {
     assert_int_equal(a->row, b->row);
@@ -131,12 +141,15 @@ static void tick_comes_back_as_it_was(void **state)
     assert_true(tick.tick_id == sample.tick_id);
     assert_int_equal(tick.n_closed, 2);
     assert_memory_equal(tick.closed, closed, sizeof closed);
+    assert_int_equal(tick.n_released, 3);
+    assert_memory_equal(tick.released, released, sizeof released);
     assert_int_equal(tick.n_pages, 3);
-    assert_memory_equal(tick.pages, pages, sizeof pages);
+    for (int i = 0; i < 3; i++)
+        assert_page_equal(&tick.pages[i], &pages[i]);
     assert_int_equal(tick.n_starts, 3);
     for (int i = 0; i < 3; i++)
         assert_start_equal(&tick.starts[i], &starts[i]);
-    assert_int_equal(tick.n_entries, 4);
+    assert_int_equal(tick.n_entries, 5);
     assert_memory_equal(tick.entries, entries, sizeof entries);
     clus_tick_buf_fini(&buf);
     ltd_bytes_fini(&bytes);
@@ -148,7 +161,7 @@ static void empty_tick_is_a_message(void **state)
     const struct clus_tick empty = {.tick_id = 1};
     struct ltd_bytes bytes = encode_tick(&empty);
     struct ltd_err err = {0};
-    assert_int_equal(bytes.len, 12 + 8 + 16);
+    assert_int_equal(bytes.len, 12 + 8 + 20);
     assert_int_equal(decode_exactly(bytes.data, bytes.len, true, &err), 0);
     ltd_bytes_fini(&bytes);
 }
@@ -157,11 +170,21 @@ static void bytes_of_the_stream_are_little_endian_and_fixed(void **state)
 {
     (void)state;
     const struct clus_entry entry = {1, 2, 0x0304, 5, CLUS_WANT_LATENT};
-    const struct clus_tick tick = {.tick_id = 0x1122, .entries = &entry, .n_entries = 1};
-    const uint8_t expected[] = {'L', 'D', 'T', 'S', 1, 0, 0, 0, 1, 0, 0, 0, 0x22, 0x11,
-                                0,   0,   0,   0,   0, 0, 0, 0, 0, 0, 0, 0, 0,    0,
-                                0,   0,   0,   0,   1, 0, 0, 0, 1, 0, 0, 0, 2,    0,
-                                0,   0,   4,   3,   0, 0, 5, 0, 0, 0, 1, 0, 0,    0};
+    const struct clus_page page = {3, 4, 0x0506, true};
+    const int32_t gone = 0x0708;
+    const struct clus_tick tick = {.tick_id = 0x1122,
+                                   .released = &gone,
+                                   .n_released = 1,
+                                   .pages = &page,
+                                   .n_pages = 1,
+                                   .entries = &entry,
+                                   .n_entries = 1};
+    const uint8_t expected[] = {
+        'L', 'D', 'T', 'S', 2, 0, 0, 0, 1, 0, 0, 0, 0x22, 0x11, 0, 0, 0, 0, 0, 0,  /* head, id */
+        0,   0,   0,   0,   1, 0, 0, 0, 1, 0, 0, 0, 0,    0,    0, 0, 1, 0, 0, 0,  /* counts */
+        8,   7,   0,   0,                                                          /* released */
+        3,   0,   0,   0,   4, 0, 0, 0, 6, 5, 0, 0, 1,    0,    0, 0,              /* page */
+        1,   0,   0,   0,   2, 0, 0, 0, 4, 3, 0, 0, 5,    0,    0, 0, 1, 0, 0, 0}; /* entry */
     struct ltd_bytes bytes = encode_tick(&tick);
     assert_int_equal(bytes.len, sizeof expected);
     assert_memory_equal(bytes.data, expected, sizeof expected);
@@ -183,9 +206,9 @@ static void every_cut_of_a_tick_is_refused(void **state)
 static void every_cut_of_a_reply_is_refused(void **state)
 {
     (void)state;
-    const double diffs[] = {0.5, NAN};
+    const double values[] = {0.5, NAN};
     const struct clus_reply reply = {
-        .tick_id = 9, .n_latents = 1, .latents = vector_a, .n_diffs = 2, .diffs = diffs};
+        .tick_id = 9, .n_latents = 1, .latents = vector_a, .n_values = 2, .values = values};
     const struct clus_reply refusal = {.tick_id = 9,
                                        .err = {.code = LTD_E_INVALID, .msg = "row 9 of 8"}};
     const struct clus_reply *const both[] = {&reply, &refusal};
@@ -284,20 +307,64 @@ static void counts_are_compared_with_their_limits_before_anything_is_reserved(vo
 {
     (void)state;
     expect_refusal(20, 5, "5 closed sequences, at most 4");
-    expect_refusal(24, 13, "13 page assignments, at most 12");
-    expect_refusal(28, 0xFFFFFFFFu, "4294967295 starts, at most 6");
-    expect_refusal(32, 7, "7 entries, at most 6");
+    expect_refusal(24, 13, "13 released pages, at most 12");
+    expect_refusal(28, 17, "17 page assignments, at most 16"); /* 4 sequences of 4 pages */
+    expect_refusal(32, 0xFFFFFFFFu, "4294967295 starts, at most 6");
+    expect_refusal(36, 7, "7 entries, at most 6");
 }
 
 static void foreign_headers_are_named(void **state)
 {
     (void)state;
     expect_refusal(0, 0x12345678, "magic 12345678");
-    expect_refusal(4, 2, "version 2, expected 1");
+    expect_refusal(4, 1, "version 1, expected 2");
     expect_refusal(8, 0, "message kind 0");
     expect_refusal(8, 5, "message kind 5");
     expect_refusal(8, CLUS_MSG_STOP, "expected a tick");
-    expect_refusal(36, 0x80000000u, "closed seq 2147483648");
+}
+
+static void fields_out_of_form_are_named(void **state)
+{
+    (void)state;
+    const size_t lists = 40, closed_end = lists + 8, released_end = closed_end + 12;
+    expect_refusal(lists, 0x80000000u, "closed seq 2147483648");
+    expect_refusal(closed_end, 0xFFFFFFFFu, "released page 4294967295");
+    expect_refusal(released_end + 8, 0x80000000u, "page_id 2147483648");
+    expect_refusal(released_end + 12, 2, "is_shared 2 of a page, expected 0 or 1");
+    struct ltd_bytes bytes = encode_tick(&sample);
+    size_t last_flags = bytes.len - 4;
+    ltd_bytes_fini(&bytes);
+    expect_refusal(last_flags, 16, "entry flags 0x10, known are 0xf");
+    expect_refusal(last_flags, CLUS_WANT_DIFF | CLUS_WANT_COSINE, "more than one value");
+    expect_refusal(last_flags, CLUS_WANT_LATENT | CLUS_WANT_COSINE | CLUS_WANT_ACCELERATION,
+                   "more than one value");
+    expect_refusal(last_flags, CLUS_WANT_VALUE, "more than one value");
+}
+
+/* What sequences share may be more than there is. */
+static void every_sequence_may_get_all_its_pages_in_one_tick(void **state)
+{
+    (void)state;
+    struct clus_page all[17];
+    struct ltd_err err = {0};
+    struct ltd_bytes out;
+    for (int32_t i = 0; i < 17; i++)
+        all[i] = (struct clus_page){i / 4, i % 4, i % 4, true};
+    struct clus_tick tick = {.pages = all, .n_pages = 16};
+    struct ltd_bytes bytes = encode_tick(&tick);
+    assert_int_equal(decode_exactly(bytes.data, bytes.len, true, &err), 0);
+    ltd_bytes_fini(&bytes);
+    tick.n_pages = 17;
+    ltd_bytes_init(&out);
+    assert_int_equal(clus_tick_encode(&tick, &limits, &out, &err), -1);
+    assert_non_null(strstr(err.msg, "17 page assignments, at most 16"));
+    ltd_bytes_fini(&out);
+    /* Limits whose product leaves an int32_t are cut, not wrapped. */
+    struct clus_limits large = limits;
+    large.block_size = 1 << 26;
+    large.page_positions = 1;
+    large.n_seqs = 1 << 20;
+    assert_int_equal(clus_limits_max_assigned(&large), INT32_MAX);
 }
 
 static void init_scale_must_be_finite_and_not_negative(void **state)
@@ -374,6 +441,8 @@ int main(void)
         cmocka_unit_test(pure_noise_is_refused),
         cmocka_unit_test(counts_are_compared_with_their_limits_before_anything_is_reserved),
         cmocka_unit_test(foreign_headers_are_named),
+        cmocka_unit_test(fields_out_of_form_are_named),
+        cmocka_unit_test(every_sequence_may_get_all_its_pages_in_one_tick),
         cmocka_unit_test(init_scale_must_be_finite_and_not_negative),
         cmocka_unit_test(encoder_refuses_counts_above_the_limits),
         cmocka_unit_test(refusal_carries_code_and_sentence),

@@ -22,12 +22,15 @@ struct engine {
     pthread_cond_t changed;
     uint64_t numbers[JOBS_MAX];
     const struct job_spec *specs[JOBS_MAX];
+    int32_t priorities[JOBS_MAX]; /* -1: never set */
     bool is_finished[JOBS_MAX];
-    size_t n_jobs, n_cancels;
+    size_t n_jobs, n_cancels, n_priorities;
     enum engine_finish last_cancel;
     enum ltd_code refusal;
     int32_t room;
     bool obeys_cancels;
+    uint64_t predicted_ns; /* from now */
+    double wait_ms;
 };
 
 struct engine *fake_engine_create(ltd_mailbox_notify_fn notify, void *notify_arg)
@@ -66,6 +69,7 @@ int engine_submit(struct engine *e, uint64_t job, const struct job_spec *spec, s
         rc = ltd_fail(err, e->refusal, "the fake engine refuses");
     } else {
         e->numbers[e->n_jobs] = job;
+        e->priorities[e->n_jobs] = -1;
         e->specs[e->n_jobs++] = spec;
     }
     pthread_cond_broadcast(&e->changed);
@@ -82,12 +86,19 @@ static struct engine_event *make_event(enum engine_event_kind kind)
     return event;
 }
 
-void engine_cancel(struct engine *e, uint64_t job, enum engine_finish finish)
+/* n_jobs for a number that was never submitted. The lock is held. */
+static size_t find(const struct engine *e, uint64_t job)
 {
     size_t idx = 0;
-    pthread_mutex_lock(&e->lock);
     while (idx < e->n_jobs && e->numbers[idx] != job)
         idx++;
+    return idx;
+}
+
+void engine_cancel(struct engine *e, uint64_t job, enum engine_finish finish)
+{
+    pthread_mutex_lock(&e->lock);
+    size_t idx = find(e, job);
     e->n_cancels++;
     e->last_cancel = finish;
     bool ends = e->obeys_cancels && idx < e->n_jobs && !e->is_finished[idx];
@@ -95,6 +106,26 @@ void engine_cancel(struct engine *e, uint64_t job, enum engine_finish finish)
     pthread_mutex_unlock(&e->lock);
     if (ends)
         fake_engine_finish(e, idx, finish, LTD_OK);
+}
+
+void engine_set_priority(struct engine *e, uint64_t job, int32_t priority)
+{
+    pthread_mutex_lock(&e->lock);
+    size_t idx = find(e, job);
+    if (idx < e->n_jobs)
+        e->priorities[idx] = priority;
+    e->n_priorities++;
+    pthread_cond_broadcast(&e->changed);
+    pthread_mutex_unlock(&e->lock);
+}
+
+uint64_t engine_predict_end(struct engine *e, const struct job_spec *spec, uint64_t now_ns)
+{
+    (void)spec;
+    pthread_mutex_lock(&e->lock);
+    uint64_t ns = e->predicted_ns;
+    pthread_mutex_unlock(&e->lock);
+    return ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + ns;
 }
 
 bool engine_fits(const struct engine *e, int32_t n_positions)
@@ -114,15 +145,59 @@ void engine_event_destroy(struct engine_event *event)
     free(event->text);
     free(event->score_logprobs);
     free(event->score_greedy);
+    free(event->score_steps);
     free(event);
 }
 
+/* Another number in every field, so that a mix-up shows. */
+static const struct engine_stats fixed_stats = {
+    .ticks = 7,
+    .tick_positions = 70,
+    .decode_positions = 50,
+    .prefill_positions = 15,
+    .replay_positions = 5,
+    .coda_positions = 31,
+    .check_positions = 8,
+    .head_rows = 33,
+    .check_rows = 9,
+    .preemptions = 3,
+    .prefix_positions = 16,
+    .token_steps = 120,
+    .jobs_held = 2,
+    .positions_running = 12,
+    .pages_total = 5,
+    .pages_used = 4,
+    .pages_shared = 1,
+    .pages_cached = 6,
+    .waiting = {[0] = 17, [16] = 18, [31] = 19},
+    .tick_ms_mean = 1.5,
+    .load = 0.25,
+    .turn_ms = 2.5,
+    .costs = {{.fixed_ns = 1000, .each_ns = 2000},
+              {.fixed_ns = 3000, .each_ns = 4000},
+              {.fixed_ns = 5000, .each_ns = 6000},
+              {.fixed_ns = 7000, .each_ns = 8000}},
+    .tick_ms = {.bounds = {1, 2, 4}, .counts = {10, 20, 30}, .sum = 60},
+    .batch = {.bounds = {8, 16, 32}, .counts = {11, 21, 31}, .sum = 61},
+    .queue_ms = {.bounds = {100, 200, 400}, .counts = {12, 22, 32}, .sum = 62},
+};
+
 void engine_get_stats(struct engine *e, struct engine_stats *out)
 {
-    *out = (struct engine_stats){.ticks = 7, .tick_positions = 70, .pages_total = 5};
+    *out = fixed_stats;
     pthread_mutex_lock(&e->lock);
     out->tokens = e->n_jobs;
+    out->wait_ms = e->wait_ms;
     pthread_mutex_unlock(&e->lock);
+}
+
+void engine_get_depths(struct engine *e, struct engine_depths *out)
+{
+    (void)e;
+    memset(out, 0, sizeof *out);
+    out->n_steps = 5;
+    out->counts[ENGINE_EXIT_FIXED][3] = 11;
+    out->counts[ENGINE_EXIT_CONVERGED][4] = 2;
 }
 
 /* ------------------------------------------------------------------ what the test calls */
@@ -143,6 +218,20 @@ void fake_engine_obey_cancels(struct engine *e, bool obeys)
 {
     pthread_mutex_lock(&e->lock);
     e->obeys_cancels = obeys;
+    pthread_mutex_unlock(&e->lock);
+}
+
+void fake_engine_predict(struct engine *e, uint64_t ns)
+{
+    pthread_mutex_lock(&e->lock);
+    e->predicted_ns = ns;
+    pthread_mutex_unlock(&e->lock);
+}
+
+void fake_engine_set_wait(struct engine *e, double wait_ms)
+{
+    pthread_mutex_lock(&e->lock);
+    e->wait_ms = wait_ms;
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -187,6 +276,22 @@ const struct job_spec *fake_engine_spec(struct engine *e, size_t idx)
     return e->specs[idx];
 }
 
+int32_t fake_engine_priority(struct engine *e, size_t idx)
+{
+    pthread_mutex_lock(&e->lock);
+    int32_t priority = e->priorities[idx];
+    pthread_mutex_unlock(&e->lock);
+    return priority;
+}
+
+size_t fake_engine_n_priorities(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    size_t n = e->n_priorities;
+    pthread_mutex_unlock(&e->lock);
+    return n;
+}
+
 static void post(struct engine *e, size_t idx, struct engine_event *event)
 {
     pthread_mutex_lock(&e->lock);
@@ -201,19 +306,38 @@ void fake_engine_start(struct engine *e, size_t idx)
     post(e, idx, make_event(ENGINE_STARTED));
 }
 
+void fake_engine_start_predicted(struct engine *e, size_t idx, int64_t predicted_end_us)
+{
+    struct engine_event *event = make_event(ENGINE_STARTED);
+    event->predicted_end_us = predicted_end_us;
+    post(e, idx, event);
+}
+
+static void put_text(struct engine_event *event, const char *text, size_t text_len)
+{
+    if (text_len == 0)
+        return;
+    event->text = malloc(text_len);
+    assert_non_null(event->text);
+    memcpy(event->text, text, text_len);
+    event->text_len = text_len;
+}
+
 static struct engine_event *make_token(int32_t id, const char *text, size_t text_len)
 {
     struct engine_event *event = make_event(ENGINE_TOKEN);
-    event->token.id = id;
-    event->token.steps = 4;
-    event->token.n_top = -1;
-    if (text_len) {
-        event->text = malloc(text_len);
-        assert_non_null(event->text);
-        memcpy(event->text, text, text_len);
-        event->text_len = text_len;
-    }
+    event->token = (struct engine_token){.id = id, .steps = 4, .n_top = -1};
+    put_text(event, text, text_len);
     return event;
+}
+
+void fake_engine_write(struct engine *e, size_t idx, const struct engine_token *token,
+                       const char *text, size_t text_len)
+{
+    struct engine_event *event = make_event(ENGINE_TOKEN);
+    event->token = *token;
+    put_text(event, text, text_len);
+    post(e, idx, event);
 }
 
 void fake_engine_token(struct engine *e, size_t idx, int32_t id, const char *text, size_t text_len)
@@ -241,14 +365,24 @@ void fake_engine_score(struct engine *e, size_t idx, const float *logprobs, int3
 {
     struct engine_event *event = make_event(ENGINE_SCORED);
     event->n_scores = n;
-    event->score_steps = 9;
+    event->score_steps = calloc((size_t)n, sizeof *event->score_steps);
     event->score_logprobs = calloc((size_t)n, sizeof *event->score_logprobs);
     event->score_greedy = calloc((size_t)n, sizeof *event->score_greedy);
-    assert_true(event->score_logprobs && event->score_greedy);
+    assert_true(event->score_logprobs && event->score_greedy && event->score_steps);
     for (int32_t i = 0; i < n; i++) {
         event->score_logprobs[i] = logprobs[i];
         event->score_greedy[i] = i % 2 == 0;
+        event->score_steps[i] = 9 + i;
     }
+    post(e, idx, event);
+}
+
+static void post_finished(struct engine *e, size_t idx, struct engine_event *event)
+{
+    event->total_steps = 99;
+    pthread_mutex_lock(&e->lock);
+    e->is_finished[idx] = true;
+    pthread_mutex_unlock(&e->lock);
     post(e, idx, event);
 }
 
@@ -257,11 +391,17 @@ void fake_engine_finish(struct engine *e, size_t idx, enum engine_finish finish,
 {
     struct engine_event *event = make_event(ENGINE_FINISHED);
     event->finish = finish;
-    event->total_steps = 99;
     if (error != LTD_OK)
         ltd_fail(&event->error, error, "the fake engine failed");
-    pthread_mutex_lock(&e->lock);
-    e->is_finished[idx] = true;
-    pthread_mutex_unlock(&e->lock);
-    post(e, idx, event);
+    post_finished(e, idx, event);
+}
+
+void fake_engine_finish_late(struct engine *e, size_t idx, enum engine_finish finish,
+                             const char *tail)
+{
+    struct engine_event *event = make_event(ENGINE_FINISHED);
+    event->finish = finish;
+    event->late = true;
+    put_text(event, tail, strlen(tail));
+    post_finished(e, idx, event);
 }

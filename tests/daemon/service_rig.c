@@ -57,6 +57,9 @@ static void fill_served(struct served *served)
     snprintf(served->name, sizeof served->name, "models/fake");
     snprintf(served->no_text, sizeof served->no_text, "no tokenizer.json");
     snprintf(served->tier, sizeof served->tier, "ref");
+    snprintf(served->kv_format, sizeof served->kv_format, "bf16");
+    served->kv_bytes_per_position = 123456789012;
+    served->max_batch = 48;
     served->model.vocab = 1 << 16;
     served->model.max_positions = 1 << 16;
     served->default_steps = 8;
@@ -152,6 +155,7 @@ int rig_call(struct rig *rig, const char *path, const ProtobufCMessage *request,
     ltd_bytes_fini(&packed);
     if (message)
         snprintf(message, 480, "%s", rc == 0 ? "" : error.message);
+    rig->retry_ms = rc == 0 ? 0 : error.retry_after_ms;
     if (answer)
         *(void **)answer = NULL;
     if (rc != 0)
@@ -181,19 +185,25 @@ void rig_make_spec(struct rig_spec *s, uint32_t max_tokens)
     s->spec.max_tokens = max_tokens;
 }
 
+int rig_submit_spec(struct rig *rig, Latentd__V1__JobSpec *spec, const char *request_id,
+                    Latentd__V1__Job **job, char *message)
+{
+    Latentd__V1__SubmitJobRequest m = LATENTD__V1__SUBMIT_JOB_REQUEST__INIT;
+    m.spec = spec;
+    if (request_id)
+        m.request_id = wire_text(request_id, strlen(request_id));
+    return rig_call(rig, "/latentd.v1.Jobs/Submit", &m.base, &latentd__v1__job__descriptor, job,
+                    message);
+}
+
 struct rig_name rig_submit(struct rig *rig, uint32_t max_tokens, const char *request_id)
 {
     struct rig_spec s;
     struct rig_name name = {""};
     char message[480];
     Latentd__V1__Job *job;
-    Latentd__V1__SubmitJobRequest m = LATENTD__V1__SUBMIT_JOB_REQUEST__INIT;
     rig_make_spec(&s, max_tokens);
-    m.spec = &s.spec;
-    if (request_id)
-        m.request_id = wire_text(request_id, strlen(request_id));
-    int status = rig_call(rig, "/latentd.v1.Jobs/Submit", &m.base, &latentd__v1__job__descriptor,
-                          &job, message);
+    int status = rig_submit_spec(rig, &s.spec, request_id, &job, message);
     if (status != LATENTD_OK)
         fail_msg("submit: %s: %s", latentd_status_name(status), message);
     assert_int_equal(job->name.len, WIRE_JOB_NAME_BYTES - 1);
@@ -282,6 +292,7 @@ static void *run_stream(void *arg)
     int rc = latentd_client_stream(s->client, &req, on_message, s, &error);
     pthread_mutex_lock(&s->lock);
     s->status = rc == 0 ? LATENTD_OK : error.status;
+    s->retry_ms = error.retry_after_ms;
     snprintf(s->message, sizeof s->message, "%s", rc == 0 ? "" : error.message);
     s->is_over = true;
     pthread_cond_broadcast(&s->changed);
@@ -391,4 +402,50 @@ struct rig_stream *rig_generate(struct rig *rig, uint32_t max_tokens, bool keep,
     m.spec = &s.spec;
     m.keep_on_disconnect = keep;
     return rig_stream_open(rig, "/latentd.v1.Inference/Generate", &m.base, timeout_ms, false);
+}
+
+/* ----------------------------------------------------------------------- what tests share */
+
+void rig_run_job(struct rig *rig, size_t idx, int32_t n, enum engine_finish finish)
+{
+    fake_engine_wait_jobs(rig->engine, idx + 1);
+    fake_engine_start(rig->engine, idx);
+    fake_engine_tokens(rig->engine, idx, 100, n);
+    fake_engine_finish(rig->engine, idx, finish, LTD_OK);
+}
+
+void rig_await_end(struct rig *rig, const char *name)
+{
+    struct rig_stream *s = rig_watch(rig, name, 0);
+    EXPECT_STATUS(rig_stream_end(s), LATENTD_OK);
+    rig_stream_free(s);
+}
+
+void rig_expect_text(ProtobufCBinaryData found, const char *expected)
+{
+    if (found.len != strlen(expected) || memcmp(found.data, expected, found.len) != 0)
+        fail_msg("found \"%.*s\", expected \"%s\"", (int)found.len, (char *)found.data, expected);
+}
+
+void rig_expect_ids(const struct rig_stream *s, int32_t first, size_t n)
+{
+    assert_int_equal(s->n_tokens, n);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(s->ids[i], first + (int32_t)i);
+}
+
+void rig_make_score(struct rig_score_request *r)
+{
+    latentd__v1__score_request__init(&r->m);
+    rig_make_spec(&r->context, 1);
+    rig_make_spec(&r->continuation, 1);
+    r->m.context = &r->context.prompt;
+    r->m.continuation = &r->continuation.prompt;
+}
+
+struct rig_stream *rig_score(struct rig *rig)
+{
+    struct rig_score_request r;
+    rig_make_score(&r);
+    return rig_stream_open(rig, "/latentd.v1.Inference/Score", &r.m.base, 60000, false);
 }

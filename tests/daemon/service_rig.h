@@ -21,6 +21,15 @@
 #include "rpc/client.h"
 #include "rpc/server.h"
 
+/* Compare two statuses by name, with the line of the test. */
+#define EXPECT_STATUS(found, expected)                                                             \
+    do {                                                                                           \
+        int found_ = (found);                                                                      \
+        if (found_ != (expected))                                                                  \
+            fail_msg("line %d: found %s, expected %s", __LINE__, latentd_status_name(found_),      \
+                     latentd_status_name(expected));                                               \
+    } while (0)
+
 struct rig {
     uv_loop_t loop;
     uv_async_t door; /* runs `errand` on the loop */
@@ -36,9 +45,10 @@ struct rig {
     struct engine *engine;
     char address[64];
     latentd_client *client;
+    uint32_t retry_ms; /* of the last rig_call: retry_after_ms of its failure, or 0 */
 };
 
-/* Two jobs run at once, two more are looked ahead, and `max_waiting` may wait. */
+/* Two jobs run at once, and `max_waiting` more may be unfinished. */
 struct rig *rig_open(int32_t max_waiting, size_t jobs_kept);
 void rig_close(struct rig *rig);
 
@@ -67,6 +77,25 @@ struct rig_name {
 };
 struct rig_name rig_submit(struct rig *rig, uint32_t max_tokens, const char *request_id);
 
+/* The same with another spec; returns the status. *job (may be NULL) is the answer, or NULL. */
+int rig_submit_spec(struct rig *rig, Latentd__V1__JobSpec *spec, const char *request_id,
+                    Latentd__V1__Job **job, char *message);
+
+/* Start job `idx` of the engine, write `n` tokens 100, 101, …, end it. */
+void rig_run_job(struct rig *rig, size_t idx, int32_t n, enum engine_finish finish);
+
+/* Wait until the job is over and everything of it is in the log. */
+void rig_await_end(struct rig *rig, const char *name);
+
+void rig_expect_text(ProtobufCBinaryData found, const char *expected);
+
+/* A ScoreRequest of three tokens behind three. */
+struct rig_score_request {
+    Latentd__V1__ScoreRequest m;
+    struct rig_spec context, continuation;
+};
+void rig_make_score(struct rig_score_request *r);
+
 /* A streaming call in a thread of its own, with everything it received. */
 struct rig_stream {
     pthread_t thread;
@@ -80,6 +109,7 @@ struct rig_stream {
     bool is_held; /* messages wait in the client until it is released */
     bool is_over;
     int status;
+    uint32_t retry_ms;
     char message[480];
     size_t n_messages, n_tokens, n_thinking;
     int32_t ids[20000];
@@ -107,6 +137,12 @@ void rig_stream_free(struct rig_stream *s);
 struct rig_stream *rig_watch(struct rig *rig, const char *name, uint64_t after_seq);
 struct rig_stream *rig_generate(struct rig *rig, uint32_t max_tokens, bool keep,
                                 uint32_t timeout_ms);
+
+/* A Score call that waits, or is refused: its messages must not be looked at. */
+struct rig_stream *rig_score(struct rig *rig);
+
+/* The tokens that came are `n`, and first, first + 1, … */
+void rig_expect_ids(const struct rig_stream *s, int32_t first, size_t n);
 
 /* Get, for a look at a job; free with protobuf_c_message_free_unpacked. NULL when it is unknown. */
 Latentd__V1__Job *rig_get(struct rig *rig, const char *name);

@@ -14,6 +14,7 @@
 struct waiting {
     char id[JOB_ID_CHARS + 1];
     struct ltd_bytes event;
+    enum ltd_code refusal; /* one before it was refused so; LTD_OK: none was */
     store_done_fn done;
     void *arg;
     struct waiting *next;
@@ -24,6 +25,7 @@ struct slow_store {
     struct store *memory;
     struct waiting *first, **last;
     size_t n;
+    bool hurries;
 };
 
 static struct slow_store *of(struct store *store)
@@ -44,6 +46,14 @@ static void slow_append(struct store *store, const char *id, struct job_event *e
     *s->last = w;
     s->last = &w->next;
     s->n++;
+    if (s->hurries)
+        slow_store_release_all(store);
+}
+
+void slow_store_hurry(struct store *store)
+{
+    of(store)->hurries = true;
+    slow_store_release_all(store);
 }
 
 size_t slow_store_n_waiting(const struct store *store)
@@ -54,6 +64,14 @@ size_t slow_store_n_waiting(const struct store *store)
 static void keep_result(void *arg, const struct ltd_err *result)
 {
     *(struct ltd_err *)arg = *result;
+}
+
+/* Whole prefix or nothing: what waits behind a refused event of its job cannot be kept either. */
+static void refuse_followers(struct slow_store *s, const char *id, enum ltd_code code)
+{
+    for (struct waiting *w = s->first; w; w = w->next)
+        if (strcmp(w->id, id) == 0)
+            w->refusal = code;
 }
 
 void slow_store_release(struct store *store, enum ltd_code code)
@@ -68,6 +86,10 @@ void slow_store_release(struct store *store, enum ltd_code code)
         s->last = &s->first;
     s->n--;
     assert_int_equal(job_event_decode(w->event.data, w->event.len, &event, &result), 0);
+    if (w->refusal != LTD_OK)
+        code = w->refusal;
+    if (code != LTD_OK)
+        refuse_followers(s, w->id, code);
     if (code == LTD_OK)
         store_append(s->memory, w->id, &event, keep_result, &result);
     else
@@ -147,7 +169,7 @@ static const struct store_ops slow_ops = {
 
 struct store *slow_store_create(void)
 {
-    struct store_retention keep = {1000, INT64_MAX, SIZE_MAX};
+    struct store_retention keep = {1000, INT64_MAX / 2, SIZE_MAX}; /* an age that can be reached */
     struct slow_store *s = calloc(1, sizeof *s);
     assert_non_null(s);
     s->store.ops = &slow_ops;

@@ -17,9 +17,12 @@ struct store *slow_store_create(void);
 /* Appends that wait. */
 size_t slow_store_n_waiting(const struct store *store);
 
-/* Accept the oldest append, or refuse it with `code`. */
+/* Accept the oldest append, or refuse it with `code`; appends of its job that wait behind a refused
+ * one will be refused too, whatever is said then. */
 void slow_store_release(struct store *store, enum ltd_code code);
 /* Accept what waits, and what comes meanwhile. */
 void slow_store_release_all(struct store *store);
+/* From now on appends are answered before they return, as by the log in memory. */
+void slow_store_hurry(struct store *store);
 
 #endif

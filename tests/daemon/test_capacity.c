@@ -17,7 +17,7 @@
 static struct config config;
 static struct model_config huginn, tiny;
 static struct model_generation generation;
-static char no_text[1] = "";
+static char no_text[1] = "", f32[] = "f32", bf16[] = "bf16";
 
 static int fill(void **state)
 {
@@ -26,6 +26,8 @@ static int fill(void **state)
                              .prefill_chunk = 32,
                              .max_jobs_running = 32,
                              .kv_policy = no_text,
+                             .kv_format = f32,
+                             .kv_cached_memory = 64,
                              .shares = no_text};
     huginn = (struct model_config){.n_embd = 5280,
                                    .n_heads = 55,
@@ -85,6 +87,58 @@ static void sizes_agree_with_the_published_model(void **state)
     config.kv_slots = 1;
     c = plan(&huginn, 64 * GIB);
     assert_true(c.position_bytes == (uint64_t)337920); /* compress-s4 */
+}
+
+static void half_the_bytes_per_number_are_twice_the_pages(void **state)
+{
+    (void)state;
+    config.kv_memory = 4096;
+    struct capacity wide = plan(&huginn, 64 * GIB);
+    config.kv_format = bf16;
+    struct capacity narrow = plan(&huginn, 64 * GIB);
+    assert_int_equal(wide.kv_format, MODEL_KV_F32);
+    assert_int_equal(narrow.kv_format, MODEL_KV_BF16);
+    assert_true(narrow.position_bytes * 2 == wide.position_bytes);
+    assert_in_range(narrow.limits.n_pages, 2 * wide.limits.n_pages, 2 * wide.limits.n_pages + 1);
+    char odd[] = "f16";
+    config.kv_format = odd;
+    expect_refusal(&huginn, "kv_format");
+}
+
+/* The plan and the pools must mean the same page, or memory would be more than was allowed. */
+static void a_page_is_as_large_as_the_pools_make_it(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        config.kv_format = i == 0 ? f32 : bf16;
+        config.kv_slots = 5;
+        struct capacity c = plan(&huginn, 64 * GIB);
+        struct model_kv_spec core = {.n_pages = 1,
+                                     .n_layers = huginn.n_core,
+                                     .n_heads = huginn.n_heads,
+                                     .head_dim = huginn.head_dim,
+                                     .policy = c.policy,
+                                     .format = c.kv_format};
+        struct model_kv_spec border = core;
+        border.n_layers = huginn.n_prelude + huginn.n_coda;
+        border.policy = (struct model_kv_policy){.n_planes = 1, .holes = MODEL_KV_LATEST};
+        assert_int_equal(model_kv_page_bytes(&core) + model_kv_page_bytes(&border),
+                         c.position_bytes * 16);
+    }
+}
+
+static void finished_jobs_may_leave_so_many_pages_filled(void **state)
+{
+    (void)state;
+    config.kv_slots = 1;
+    struct capacity c = plan(&huginn, 64 * GIB);
+    assert_int_equal(c.cached_pages, ((uint64_t)64 << 20) / (c.position_bytes * 16));
+    assert_int_equal(c.cached_pages, 12);
+    config.kv_cached_memory = 0;
+    assert_int_equal(plan(&huginn, 64 * GIB).cached_pages, 0);
+    config.kv_cached_memory = 16777216; /* there are no more than all */
+    c = plan(&tiny, GIB);
+    assert_int_equal(c.cached_pages, c.limits.n_pages);
 }
 
 static void depth_defaults_follow_the_model(void **state)
@@ -188,6 +242,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(sizes_agree_with_the_published_model, fill),
+        cmocka_unit_test_setup(half_the_bytes_per_number_are_twice_the_pages, fill),
+        cmocka_unit_test_setup(a_page_is_as_large_as_the_pools_make_it, fill),
+        cmocka_unit_test_setup(finished_jobs_may_leave_so_many_pages_filled, fill),
         cmocka_unit_test_setup(depth_defaults_follow_the_model, fill),
         cmocka_unit_test_setup(kv_slots_and_policies_choose_the_planes, fill),
         cmocka_unit_test_setup(pages_hold_all_contexts_or_a_quarter_of_memory, fill),

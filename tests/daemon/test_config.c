@@ -146,6 +146,12 @@ static void defaults_are_what_the_table_says(void **state)
     assert_int_equal(l.config.max_batch, 64);
     assert_int_equal(l.config.max_prompt_request_bytes, 4 << 20);
     assert_true(l.config.finished_job_seconds == 3600);
+    assert_string_equal(l.config.kv_format, "f32");
+    assert_string_equal(l.config.overlap, "auto");
+    assert_int_equal(l.config.kv_cached_memory, 64);
+    assert_int_equal(l.config.held_jobs, 8);
+    assert_true(l.config.prefill_share == 0.5);
+    assert_true(l.config.priority_ageing_seconds == 10);
     unload(&l);
 }
 
@@ -225,6 +231,21 @@ static const struct broken rows[] = {
     {"log_level = loud\n", {0}, 1, {"log_level: found \"loud\", expected error, warning"}},
     {"kv_policy = compress-s0\n", {0}, 1, {"kv_policy: found \"compress-s0\""}},
     {"kv_policy = fast\n", {0}, 1, {"kv_policy: found \"fast\", expected full, latest-m4"}},
+    {"kv_format = bf16\nkv_format = f32\n", {0}, 1, {"%:2: kv_format: given twice"}},
+    {"kv_format = f16\n", {0}, 1, {"%:1: kv_format: found \"f16\", expected f32 or bf16"}},
+    {"kv_format =\n", {0}, 1, {"kv_format: found \"\", expected f32 or bf16"}},
+    {"overlap = yes\n", {0}, 1, {"overlap: found \"yes\", expected auto, on or off"}},
+    {"prefill_share = 0\n",
+     {0},
+     1,
+     {"prefill_share: found \"0\", expected a number in [0.01, 0.99]\n"}},
+    {"prefill_share = 1\n", {0}, 1, {"prefill_share: found \"1\""}},
+    {"priority_ageing_seconds = 0\n",
+     {0},
+     1,
+     {"priority_ageing_seconds: found \"0\", expected a number in [0.001, 86400] s"}},
+    {"held_jobs = -1\n", {0}, 1, {"held_jobs: found \"-1\", expected a whole number in [0, 4096]"}},
+    {"kv_cached_memory = 1.5\n", {0}, 1, {"kv_cached_memory: found \"1.5\""}},
     {"shares = 1,-2\n", {0}, 1, {"shares: found \"1,-2\""}},
     {"shares = 1,nan\n", {0}, 1, {"shares: found \"1,nan\""}},
     {"shares = 1,,2\n", {0}, 1, {"shares: found \"1,,2\""}},
@@ -361,7 +382,8 @@ static void effective_values_can_be_read_back_as_a_file(void **state)
     ltd_bytes_init(&values);
     ltd_bytes_init(&again);
     load(&first, (const char *[]){"--model", model_path, "--set", "shares=1,2", "--set",
-                                  "linger_ms=2.5", "--listen", "127.0.0.1:9", NULL});
+                                  "linger_ms=2.5", "--listen", "127.0.0.1:9", "--set",
+                                  "prefill_share=0.07", "--set", "kv_format=bf16", NULL});
     config_print_values(&first.config, &values);
     assert_int_equal(first.report.n_mistakes, 0);
     write_file((const char *)values.data, values.len);

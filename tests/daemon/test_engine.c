@@ -6,304 +6,12 @@
  */
 #include "daemon/engine.h"
 
-#include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "base/clock.h"
-#include "base/size.h"
-#include "cluster/executor.h"
-#include "cluster/group.h"
-#include "cluster/world.h"
-#include "kernels/dispatch.h"
-#include "model/border.h"
-#include "model/checkpoint.h"
-#include "model/core.h"
-#include "model/safetensors.h"
-
-#define GOLDEN     TEST_DATA_DIR "/golden/tiny-p2r4c2"
-#define MAX_TOKENS 64
-#define MAX_JOBS   64
-#define TEST_MS    120000 /* a deadline for a hang, never a measure of speed */
-
-static struct clus_world *world;
-static struct model_safetensors *golden;
-
-/* The gather of the rank: the local one, until it is told to fail. */
-static struct model_exchange local;
-static _Atomic bool is_gather_broken;
-
-static int gather(void *arg, enum model_part part, const float *own, float *full, int32_t n_pos,
-                  struct ltd_err *err)
-{
-    (void)arg;
-    if (is_gather_broken)
-        return ltd_fail(err, LTD_E_RANK, "the cable is cut");
-    return local.gather(local.arg, part, own, full, n_pos, err);
-}
-
-/* What the events of one job added up to. */
-struct result {
-    int32_t tokens[MAX_TOKENS], steps[MAX_TOKENS];
-    float logprobs[MAX_TOKENS];
-    struct engine_top top[MAX_TOKENS][SPEC_LOGPROBS_MAX];
-    int32_t n_tokens, n_started, n_finished;
-    enum engine_finish finish;
-    struct ltd_err error;
-    uint64_t total_steps;
-    int32_t finish_rank; /* how many jobs had ended when this one did */
-    float scores[MAX_TOKENS];
-    bool greedy[MAX_TOKENS];
-    int32_t n_scores;
-};
-
-struct rig {
-    struct kern_ctx ctx;
-    struct model_checkpoint *ckpt;
-    struct model_core *core;
-    struct model_border *border;
-    struct clus_executor *executor;
-    struct clus_group *group;
-    struct engine *engine;
-    bool is_stopped;        /* the engine's thread is gone already */
-    int wake;               /* eventfd that the engine's notify writes to */
-    struct result *results; /* [MAX_JOBS] by job number */
-    int32_t n_finished;
-};
-
-struct rig_options {
-    const char *kv_policy;
-    int32_t n_pages, n_seqs, max_batch, prefill_chunk;
-    const char *model; /* NULL: the golden one */
-};
-
-static const struct rig_options roomy = {"latest-m4", 200, 32, 64, 16, NULL};
-
-#define must(expr)                                                                                 \
-    do {                                                                                           \
-        if (!(expr)) {                                                                             \
-            print_error("%s: %s\n", #expr, err.msg);                                               \
-            fail();                                                                                \
-        }                                                                                          \
-    } while (0)
-
-static void wake_up(void *arg)
-{
-    uint64_t one = 1;
-    ssize_t n = write(*(int *)arg, &one, sizeof one);
-    (void)n;
-}
-
-static void open_model(struct rig *rig, const struct rig_options *o, struct clus_limits *limits)
-{
-    struct ltd_err err;
-    struct model_kv_policy policy;
-    must(rig->ckpt = model_checkpoint_open(o->model ? o->model : GOLDEN, &err));
-    const struct model_config *config = model_checkpoint_config(rig->ckpt);
-    must(model_kv_policy_parse(o->kv_policy, config->n_core, 64, &policy, &err) == 0);
-    struct model_core_options core = {.shard = model_shard_all(config),
-                                      .max_slots = o->max_batch,
-                                      .max_positions = config->max_positions,
-                                      .n_pages = o->n_pages,
-                                      .policy = policy};
-    struct model_border_options border = {
-        .max_batch = o->max_batch, .max_positions = config->max_positions, .n_pages = o->n_pages};
-    must(rig->core = model_core_create(rig->ckpt, &rig->ctx, &core, &err));
-    must(rig->border = model_border_create(rig->ckpt, &rig->ctx, &border, &err));
-    *limits = (struct clus_limits){.n_embd = config->n_embd,
-                                   .block_size = config->max_positions,
-                                   .page_positions = KERN_PAGE_POSITIONS,
-                                   .n_rows = 4 * config->max_positions,
-                                   .n_seqs = o->n_seqs,
-                                   .n_pages = o->n_pages,
-                                   .max_batch = o->max_batch};
-}
-
-static void rig_open(struct rig *rig, const struct rig_options *o)
-{
-    struct ltd_err err;
-    struct clus_limits limits;
-    *rig = (struct rig){.ctx = {.n_threads = 1, .min_work = 0}};
-    must(rig->ctx.ops = kern_tier_find("ref", &err));
-    rig->results = calloc(MAX_JOBS, sizeof *rig->results);
-    rig->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    open_model(rig, o, &limits);
-    const struct model_config *config = model_core_config(rig->core);
-    local = model_exchange_local(config);
-    is_gather_broken = false;
-    struct clus_executor_config executor = {.core = rig->core,
-                                            .exchange = {.gather = gather},
-                                            .limits = limits,
-                                            .shard = model_shard_all(config),
-                                            .n_threads = 1};
-    must(rig->executor = clus_executor_create(&executor, &err));
-    struct clus_group_config group = {.rank = {.world = world,
-                                               .executor = rig->executor,
-                                               .linger_ns = CLUS_LINGER_DEFAULT_NS,
-                                               .n_threads = 1}};
-    must(rig->group = clus_group_start(&group, &err));
-    struct engine_config engine = {.border = rig->border,
-                                   .group = rig->group,
-                                   .n_embd = config->n_embd,
-                                   .vocab_size = config->vocab,
-                                   .n_pages = o->n_pages,
-                                   .n_rows = limits.n_rows,
-                                   .n_seqs = o->n_seqs,
-                                   .max_batch = o->max_batch,
-                                   .prefill_chunk = o->prefill_chunk,
-                                   .end_tokens = {-1},
-                                   .n_end_tokens = 0,
-                                   .notify = wake_up,
-                                   .notify_arg = &rig->wake};
-    must(rig->engine = engine_start(&engine, &err));
-}
-
-static void take_event(struct rig *rig, const struct engine_event *event)
-{
-    assert_in_range(event->job, 0, MAX_JOBS - 1);
-    struct result *r = &rig->results[event->job];
-    assert_int_equal(r->n_finished, 0); /* FINISHED is the last event that names a job */
-    switch (event->kind) {
-    case ENGINE_STARTED:
-        r->n_started++;
-        break;
-    case ENGINE_TOKEN:
-        assert_in_range(r->n_tokens, 0, MAX_TOKENS - 1);
-        r->tokens[r->n_tokens] = event->token.id;
-        r->steps[r->n_tokens] = event->token.steps;
-        r->logprobs[r->n_tokens] = event->token.logprob;
-        memcpy(r->top[r->n_tokens], event->token.top, sizeof event->token.top);
-        r->n_tokens++;
-        break;
-    case ENGINE_THINKING:
-        break;
-    case ENGINE_SCORED:
-        r->n_scores = event->n_scores;
-        memcpy(r->scores, event->score_logprobs, (size_t)event->n_scores * sizeof *r->scores);
-        memcpy(r->greedy, event->score_greedy, (size_t)event->n_scores * sizeof *r->greedy);
-        break;
-    case ENGINE_FINISHED:
-        r->n_finished++;
-        r->finish_rank = rig->n_finished++;
-        r->finish = event->finish;
-        r->error = event->error;
-        r->total_steps = event->total_steps;
-        break;
-    }
-}
-
-static void pump(struct rig *rig)
-{
-    struct engine_event *event = engine_take_events(rig->engine);
-    while (event) {
-        struct engine_event *next = (struct engine_event *)event->mail.next;
-        take_event(rig, event);
-        engine_event_destroy(event);
-        event = next;
-    }
-}
-
-/* Wait until `done` holds for the job, or the test's deadline is over. */
-static void wait_for(struct rig *rig, uint64_t job, bool (*done)(const struct result *))
-{
-    uint64_t deadline = ltd_deadline_ns(TEST_MS);
-    while (!done(&rig->results[job])) {
-        if (ltd_now_ns() >= deadline)
-            fail_msg("job %d: nothing more after %d ms", (int)job, TEST_MS);
-        struct pollfd fd = {.fd = rig->wake, .events = POLLIN};
-        uint64_t count;
-        if (poll(&fd, 1, 100) > 0 && read(rig->wake, &count, sizeof count) < 0)
-            continue;
-        pump(rig);
-    }
-}
-
-static bool is_finished(const struct result *r)
-{
-    return r->n_finished > 0;
-}
-
-static bool is_started(const struct result *r)
-{
-    return r->n_started > 0;
-}
-
-static void rig_close(struct rig *rig)
-{
-    struct ltd_err err;
-    struct engine_stats stats;
-    if (!rig->is_stopped)
-        engine_stop(rig->engine);
-    pump(rig);
-    engine_get_stats(rig->engine, &stats);
-    assert_int_equal(stats.pages_used, 0);
-    assert_int_equal(stats.positions_running, 0);
-    engine_destroy(rig->engine);
-    assert_int_equal(clus_group_stop(rig->group, &err), is_gather_broken ? -1 : 0);
-    clus_executor_destroy(rig->executor);
-    model_border_destroy(rig->border);
-    model_core_destroy(rig->core);
-    model_checkpoint_close(rig->ckpt);
-    free(rig->results);
-    close(rig->wake);
-}
-
-static struct job_spec plain_spec(int32_t *prompt, int32_t n_prompt, int32_t max_tokens,
-                                  int32_t steps)
-{
-    return (struct job_spec){
-        .kind = SPEC_GENERATE,
-        .prompt = prompt,
-        .n_prompt = n_prompt,
-        .max_tokens = max_tokens,
-        .depth = {.min_steps = 1, .max_steps = steps},
-        .sampling = {.repetition_penalty = 1},
-        .n_logprobs = 5,
-    };
-}
-
-static int32_t golden_ints(const char *key, int32_t *out)
-{
-    const struct model_tensor *t = model_safetensors_find(golden, key);
-    assert_non_null(t);
-    assert_int_equal(t->dtype, MODEL_I64);
-    int32_t n = (int32_t)(t->bytes / 8);
-    for (int32_t i = 0; i < n; i++) {
-        int64_t v;
-        memcpy(&v, t->data + (size_t)i * 8, 8);
-        out[i] = (int32_t)v;
-    }
-    return n;
-}
-
-static void submit(struct rig *rig, uint64_t job, const struct job_spec *spec)
-{
-    struct ltd_err err;
-    must(engine_submit(rig->engine, job, spec, &err) == 0);
-}
-
-static void assert_same(const struct result *a, const struct result *b)
-{
-    assert_int_equal(a->n_tokens, b->n_tokens);
-    for (int32_t i = 0; i < a->n_tokens; i++) {
-        assert_int_equal(a->tokens[i], b->tokens[i]);
-        assert_int_equal(a->steps[i], b->steps[i]);
-        assert_memory_equal(&a->logprobs[i], &b->logprobs[i], sizeof(float));
-        for (int32_t k = 0; k < 5; k++) {
-            assert_int_equal(a->top[i][k].id, b->top[i][k].id);
-            assert_memory_equal(&a->top[i][k].logprob, &b->top[i][k].logprob, sizeof(float));
-        }
-    }
-}
+#include "engine_rig.h"
 
 static void greedy_tokens_are_those_of_the_official_code(void **state)
 {
@@ -348,8 +56,8 @@ static void adaptive_depth_spends_the_steps_of_the_official_code(void **state)
         o.kv_policy = policies[c];
         rig_open(&rig, &o);
         struct job_spec spec = plain_spec(prompt, n_prompt, 20, 32);
-        spec.depth.adaptive = true;
-        spec.depth.threshold = 0.03;
+        spec.depth.rule.kind = MODEL_EXIT_LATENT_DIFF;
+        spec.depth.rule.threshold = 0.03;
         submit(&rig, 0, &spec);
         wait_for(&rig, 0, is_finished);
         snprintf(key, sizeof key, "adaptive.latent-diff.%s.tokens", policies[c]);
@@ -364,35 +72,17 @@ static void adaptive_depth_spends_the_steps_of_the_official_code(void **state)
     }
 }
 
-/* A spec that differs from its neighbours in everything: prompt, depth, sampling, seed. */
-static struct job_spec varied_spec(int32_t (*prompts)[32], int32_t i)
-{
-    int32_t n_prompt = 3 + (i * 5) % 23;
-    for (int32_t p = 0; p < n_prompt; p++)
-        prompts[i][p] = (i * 31 + p * 7) % 97;
-    struct job_spec spec = plain_spec(prompts[i], n_prompt, 4 + i % 9, 1 + (i * 3) % 11);
-    spec.init_scale = i % 3 ? 1.0f : 0.0f;
-    spec.seed = (uint64_t)i * 7919 + 1;
-    if (i % 2)
-        spec.sampling.temperature = 0.8;
-    if (i % 4 == 3) {
-        spec.depth.adaptive = true;
-        spec.depth.threshold = 0.05;
-        spec.depth.max_steps = 20;
-    }
-    return spec;
-}
-
 static void nothing_the_scheduler_decides_changes_a_bit(void **state)
 {
     (void)state;
     enum { N = 24 };
     static int32_t prompts[N][32];
-    static const struct rig_options crowded[] = {{"latest-m4", 200, 32, 64, 16, NULL},
-                                                 {"latest-m4", 200, 32, 64, 1, NULL},
-                                                 {"latest-m4", 200, 32, 5, 3, NULL},
-                                                 {"latest-m4", 200, 32, 1, 1, NULL},
-                                                 {"latest-m4", 9, 4, 7, 7, NULL}};
+    static const struct rig_options crowded[] = {
+        {"latest-m4", 200, 32, 64, 16, NULL, 0, 0, false, MODEL_KV_F32},
+        {"latest-m4", 200, 32, 64, 1, NULL, 0, 0, false, MODEL_KV_F32},
+        {"latest-m4", 200, 32, 5, 3, NULL, 0, 0, false, MODEL_KV_F32},
+        {"latest-m4", 200, 32, 1, 1, NULL, 0, 0, false, MODEL_KV_F32},
+        {"latest-m4", 9, 4, 7, 7, NULL, 0, 0, false, MODEL_KV_F32}};
     struct job_spec specs[N];
     struct result alone[N];
     struct rig rig;
@@ -555,7 +245,7 @@ static void when_the_group_is_lost_every_job_ends_once_with_the_reason(void **st
     for (uint64_t i = 0; i < N; i++)
         submit(&rig, i, &spec);
     wait_for(&rig, 2, is_started);
-    is_gather_broken = true;
+    rig_break_gather();
     for (uint64_t i = 0; i < N; i++)
         wait_for(&rig, i, is_finished);
     submit(&rig, N, &spec); /* too late */
@@ -567,15 +257,6 @@ static void when_the_group_is_lost_every_job_ends_once_with_the_reason(void **st
         assert_int_equal(rig.results[i].n_started, i < 3);
     }
     rig_close(&rig);
-}
-
-/* Whatever a job had written when it was ended is the beginning of what it would have written. */
-static void assert_begins(const struct result *whole, const struct result *part)
-{
-    struct result cut = *whole;
-    assert_in_range(part->n_tokens, 0, whole->n_tokens);
-    cut.n_tokens = part->n_tokens;
-    assert_same(&cut, part);
 }
 
 /* Jobs come, are cancelled or run out of time at any moment, and their places go to others. */
@@ -597,7 +278,9 @@ static void jobs_that_are_ended_at_any_moment_leave_no_trace_in_others(void **st
     rig_close(&rig);
     uint32_t random = 12345;
     for (int32_t round = 0; round < 3; round++) {
-        struct rig_options o = {"latest-m4", 7 + 2 * round, 3 + 2 * round, 6, 1 + 2 * round, NULL};
+        struct rig_options o = {
+            "latest-m4", 7 + 2 * round, 3 + 2 * round, 6, 1 + 2 * round, NULL, 0,
+            0,           false,         MODEL_KV_F32};
         rig_open(&rig, &o);
         for (int32_t i = 0; i < N; i++) {
             submit(&rig, (uint64_t)i, &specs[i]);
@@ -731,25 +414,6 @@ static void numbers_that_overflow_are_an_error_and_never_an_answer(void **state)
     rmdir(dir);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    struct ltd_err err;
-    world = clus_world_open(&err);
-    golden = world ? model_safetensors_open(GOLDEN "/golden.safetensors", &err) : NULL;
-    if (!golden)
-        print_error("%s\n", err.msg);
-    return golden ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    model_safetensors_close(golden);
-    clus_world_close(world);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -767,5 +431,5 @@ int main(void)
         cmocka_unit_test(jobs_that_share_scarce_ticks_take_turns_in_their_order),
         cmocka_unit_test(numbers_that_overflow_are_an_error_and_never_an_answer),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, rig_set_up, rig_tear_down);
 }

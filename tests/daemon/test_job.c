@@ -25,6 +25,7 @@ static const struct {
     {JOB_QUEUED, JOB_EV_CANCELLED, JOB_CANCELLED},  {JOB_QUEUED, JOB_EV_FAILED, JOB_FAILED},
     {JOB_RUNNING, JOB_EV_TOKEN, JOB_RUNNING},       {JOB_RUNNING, JOB_EV_SUCCEEDED, JOB_SUCCEEDED},
     {JOB_RUNNING, JOB_EV_CANCELLED, JOB_CANCELLED}, {JOB_RUNNING, JOB_EV_FAILED, JOB_FAILED},
+    {JOB_QUEUED, JOB_EV_PRIORITY, JOB_QUEUED},      {JOB_RUNNING, JOB_EV_PRIORITY, JOB_RUNNING},
 };
 #define N_ROWS (sizeof rows / sizeof *rows)
 
@@ -72,12 +73,28 @@ static struct job_event queued(void)
         .queued = {.request_id = "r-1",
                    .label = "l\xc3\xa4",
                    .tier = "ref",
+                   .client = "unix:uid=7",
+                   .continues = "0123456789abcdefghijklmnop",
                    .seed = 42,
                    .prompt_tokens = 3,
                    .position = 2,
+                   .priority = 16,
                    .spec = (const uint8_t *)"sp\0ec",
                    .spec_len = 5},
     };
+}
+
+static struct job_event started(uint64_t seq)
+{
+    struct job_event e = {.kind = JOB_EV_STARTED, .seq = seq, .time_us = 1500};
+    e.started.predicted_end_us = 8000;
+    return e;
+}
+
+static struct job_event priority(uint64_t seq, uint8_t value)
+{
+    return (struct job_event){
+        .kind = JOB_EV_PRIORITY, .seq = seq, .time_us = 1600, .priority = value};
 }
 
 static struct job_event token(uint64_t seq, int32_t id, int32_t steps, const char *text)
@@ -86,6 +103,7 @@ static struct job_event token(uint64_t seq, int32_t id, int32_t steps, const cha
     e.token.id = id;
     e.token.steps = steps;
     e.token.exit = ENGINE_EXIT_CONVERGED;
+    e.token.has_value = true;
     e.token.criterion_value = 0.25;
     e.token.n_top = 2;
     e.token.logprob = -0.5f;
@@ -101,6 +119,7 @@ static struct job_event finished(uint64_t seq, enum job_finish reason)
     struct job_event e = {.seq = seq, .time_us = 9000, .kind = job_finish_kind(reason)};
     e.finished.reason = reason;
     e.finished.total_steps = 77;
+    e.finished.late = reason == JOB_FINISH_EOS;
     if (reason == JOB_FINISH_ERROR)
         ltd_fail(&e.finished.error, LTD_E_RANK, "rank 2 is gone");
     e.text = "tail";
@@ -112,8 +131,7 @@ static void a_job_is_what_its_events_say(void **state)
 {
     struct job job;
     struct ltd_err err = {0};
-    struct job_event started = {.kind = JOB_EV_STARTED, .seq = 2, .time_us = 1500};
-    struct job_event events[] = {queued(), started, token(3, 5, 4, "a"), token(4, 6, 8, "b"),
+    struct job_event events[] = {queued(), started(2), token(3, 5, 4, "a"), token(4, 6, 8, "b"),
                                  finished(5, JOB_FINISH_ERROR)};
     (void)state;
     job_init(&job, "0123456789abcdefghijklmnop");
@@ -123,6 +141,10 @@ static void a_job_is_what_its_events_say(void **state)
     assert_string_equal(job.request_id, "r-1");
     assert_string_equal(job.label, "l\xc3\xa4");
     assert_string_equal(job.tier, "ref");
+    assert_string_equal(job.client, "unix:uid=7");
+    assert_string_equal(job.continues, "0123456789abcdefghijklmnop");
+    assert_int_equal(job.priority, 16);
+    assert_int_equal(job.predicted_end_us, 8000);
     assert_int_equal(job.seed, 42);
     assert_int_equal(job.create_us, 1000);
     assert_int_equal(job.start_us, 1500);
@@ -135,7 +157,61 @@ static void a_job_is_what_its_events_say(void **state)
     assert_int_equal(job.end_us, 9000);
     assert_int_equal(job.error_code, LTD_E_RANK);
     assert_string_equal(job.error_msg, "rank 2 is gone");
+    assert_false(job.late);
     assert_int_equal(job.last_seq, 5);
+}
+
+static void a_late_end_is_remembered(void **state)
+{
+    struct job job;
+    struct job_event events[] = {queued(), started(2), finished(3, JOB_FINISH_EOS)};
+    (void)state;
+    job_init(&job, "0123456789abcdefghijklmnop");
+    for (size_t i = 0; i < 3; i++) {
+        assert_false(job.late);
+        assert_int_equal(job_apply(&job, &events[i], NULL), 0);
+    }
+    assert_true(job.late);
+}
+
+static void the_last_priority_holds_and_changes_nothing_else(void **state)
+{
+    struct job job, before;
+    struct job_event events[] = {queued(), priority(2, 0), started(3), priority(4, 31)};
+    (void)state;
+    job_init(&job, "0123456789abcdefghijklmnop");
+    for (size_t i = 0; i < 4; i++) {
+        before = job;
+        assert_int_equal(job_apply(&job, &events[i], NULL), 0);
+        if (events[i].kind != JOB_EV_PRIORITY)
+            continue;
+        assert_int_equal(job.priority, events[i].priority);
+        before.priority = job.priority;
+        before.n_priority_changes++;
+        before.last_seq++;
+        assert_memory_equal(&before, &job, sizeof job);
+    }
+    assert_int_equal(job.state, JOB_RUNNING);
+    assert_int_equal(job.n_priority_changes, 2);
+}
+
+static void a_priority_is_changed_so_often_and_no_more(void **state)
+{
+    struct job job, before;
+    struct job_event first = queued();
+    struct ltd_err err = {0};
+    (void)state;
+    job_init(&job, "0123456789abcdefghijklmnop");
+    assert_int_equal(job_apply(&job, &first, NULL), 0);
+    for (uint64_t i = 0; i < JOB_PRIORITY_CHANGES_MAX; i++) {
+        struct job_event e = priority(i + 2, (uint8_t)(i % 32));
+        assert_int_equal(job_apply(&job, &e, NULL), 0);
+    }
+    before = job;
+    struct job_event one_more = priority(JOB_PRIORITY_CHANGES_MAX + 2, 3);
+    assert_int_equal(job_apply(&job, &one_more, &err), -1);
+    assert_int_equal(err.code, LTD_E_CORRUPT);
+    assert_memory_equal(&job, &before, sizeof job);
 }
 
 static void a_refused_event_changes_nothing(void **state)
@@ -180,15 +256,20 @@ static size_t all_events(struct job_event *out)
     struct job_event bare = token(5, 0, 1, "x");
     plain.token.n_top = -1;
     plain.token.exit = ENGINE_EXIT_FIXED;
+    plain.token.has_value = false;
     plain.token.criterion_value = 0;
     bare.token.n_top = 0;
     bare.token.exit = ENGINE_EXIT_MAX_STEPS;
-    struct job_event started = {.kind = JOB_EV_STARTED, .time_us = 5};
+    struct job_event short_of_time = token(5, 9, 3, "y");
+    short_of_time.token.exit = ENGINE_EXIT_BUDGET;
     const struct job_event all[] = {queued(),
-                                    started,
+                                    started(2),
+                                    priority(3, 31),
+                                    priority(3, 0),
                                     token(3, 5, 4, "\xe2\x82\xac"),
                                     plain,
                                     bare,
+                                    short_of_time,
                                     finished(6, JOB_FINISH_EOS),
                                     finished(6, JOB_FINISH_CANCELLED),
                                     finished(6, JOB_FINISH_DEADLINE),
@@ -211,6 +292,15 @@ static void every_event_survives_being_stored(void **state)
         assert_int_equal(back.kind, events[i].kind);
         assert_int_equal(back.time_us, events[i].time_us);
         assert_int_equal(back.text_len, events[i].text_len);
+        assert_int_equal(back.priority, events[i].priority);
+        assert_int_equal(back.started.predicted_end_us, events[i].started.predicted_end_us);
+        assert_int_equal(back.finished.late, events[i].finished.late);
+        assert_int_equal(back.queued.priority, events[i].queued.priority);
+        assert_int_equal(back.token.exit, events[i].token.exit);
+        if (events[i].kind == JOB_EV_QUEUED) {
+            assert_string_equal(back.queued.client, events[i].queued.client);
+            assert_string_equal(back.queued.continues, events[i].queued.continues);
+        }
         assert_int_equal(back.token.criterion_value * 8, events[i].token.criterion_value * 8);
         expect_equal(&events[i], &back);
         ltd_bytes_fini(&bytes);
@@ -262,15 +352,46 @@ static void a_stored_event_with_any_bit_flipped_is_refused_or_harmless(void **st
     }
 }
 
+/* What no event can say is refused: where the number stands, and the least that is too much. */
+static void stored_numbers_out_of_range_are_refused(void **state)
+{
+    const struct {
+        struct job_event event;
+        size_t at;
+        uint8_t value;
+    } cases[] = {
+        {queued(), 0, 1},                            /* format */
+        {queued(), 10 + 16, SPEC_PRIORITY_MAX + 1},  /* priority behind seed and two counts */
+        {priority(2, 3), 10, SPEC_PRIORITY_MAX + 1}, /* the only number */
+        {priority(2, 3), 1, JOB_EV_N_KINDS},         /* kind */
+        {token(3, 1, 1, ""), 11, ENGINE_N_EXITS},    /* exit behind flags */
+        {finished(4, JOB_FINISH_EOS), 11, 2},        /* late behind the reason */
+        {finished(4, JOB_FINISH_EOS), 10, JOB_FINISH_CANCELLED},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ltd_bytes bytes;
+        struct job_event back;
+        struct ltd_err err = {0};
+        ltd_bytes_init(&bytes);
+        job_event_encode(&cases[i].event, &bytes);
+        assert_int_equal(job_event_decode(bytes.data, bytes.len, &back, &err), 0);
+        bytes.data[cases[i].at] = cases[i].value;
+        if (job_event_decode(bytes.data, bytes.len, &back, &err) == 0)
+            fail_msg("case %zu: %u at byte %zu was accepted", i, cases[i].value, cases[i].at);
+        assert_int_equal(err.code, LTD_E_CORRUPT);
+        ltd_bytes_fini(&bytes);
+    }
+}
+
 /* Any prefix of a log, stored and read back, folds to what the events folded to. */
 static void replay_cut_after_every_event_gives_the_same_job(void **state)
 {
-    struct job_event started = {.kind = JOB_EV_STARTED, .seq = 2, .time_us = 1500};
-    struct job_event events[12] = {queued(), started};
-    size_t n = 2;
+    struct job_event events[16] = {queued(), priority(2, 5), started(3), priority(4, 31)};
+    size_t n = 4;
     (void)state;
-    for (; n < 11; n++)
-        events[n] = token(n + 1, (int32_t)n, (int32_t)n, "text");
+    for (; n < 13; n++)
+        events[n] = n == 8 ? priority(n + 1, 0) : token(n + 1, (int32_t)n, (int32_t)n, "text");
     events[n] = finished(n + 1, JOB_FINISH_STOP);
     n++;
     for (size_t cut = 0; cut <= n; cut++) {
@@ -300,21 +421,28 @@ static void the_bound_of_a_log_is_never_exceeded(void **state)
     struct ltd_bytes log;
     struct job_event e = queued();
     char request_id[JOB_REQUEST_ID_CHARS + 1], label[SPEC_LABEL_BYTES + 1];
-    char tier[JOB_TIER_BYTES];
-    struct job_event started = {.kind = JOB_EV_STARTED};
+    char tier[JOB_TIER_BYTES], client[SPEC_CLIENT_BYTES + 1];
+    struct job_event start = started(2);
     (void)state;
     memset(request_id, 'r', sizeof request_id);
     memset(label, 'l', sizeof label);
     memset(tier, 't', sizeof tier);
+    memset(client, 'c', sizeof client);
+    client[SPEC_CLIENT_BYTES] = '\0';
     request_id[JOB_REQUEST_ID_CHARS] = label[SPEC_LABEL_BYTES] = tier[JOB_TIER_BYTES - 1] = '\0';
     e.queued.request_id = request_id;
     e.queued.label = label;
     e.queued.tier = tier;
+    e.queued.client = client;
     e.queued.spec = wire;
     e.queued.spec_len = sizeof wire;
     ltd_bytes_init(&log);
     job_event_encode(&e, &log);
-    job_event_encode(&started, &log);
+    job_event_encode(&start, &log);
+    for (int i = 0; i < JOB_PRIORITY_CHANGES_MAX; i++) {
+        struct job_event p = priority(3, 31);
+        job_event_encode(&p, &log);
+    }
     for (int32_t i = 0; i < spec.max_tokens; i++) {
         struct job_event t = token(3, 1, 1, "0123456789");
         t.token.n_top = SPEC_LOGPROBS_MAX;
@@ -390,10 +518,14 @@ int main(void)
         cmocka_unit_test(all_pairs_are_as_documented_and_all_others_are_refused),
         cmocka_unit_test(final_states_have_no_way_out),
         cmocka_unit_test(a_job_is_what_its_events_say),
+        cmocka_unit_test(a_late_end_is_remembered),
+        cmocka_unit_test(the_last_priority_holds_and_changes_nothing_else),
+        cmocka_unit_test(a_priority_is_changed_so_often_and_no_more),
         cmocka_unit_test(a_refused_event_changes_nothing),
         cmocka_unit_test(every_event_survives_being_stored),
         cmocka_unit_test(a_stored_event_cut_or_extended_anywhere_is_refused),
         cmocka_unit_test(a_stored_event_with_any_bit_flipped_is_refused_or_harmless),
+        cmocka_unit_test(stored_numbers_out_of_range_are_refused),
         cmocka_unit_test(replay_cut_after_every_event_gives_the_same_job),
         cmocka_unit_test(the_bound_of_a_log_is_never_exceeded),
         cmocka_unit_test(ids_rise_strictly_and_are_valid),

@@ -16,107 +16,12 @@
 
 #include <cmocka.h>
 
-#include "daemon/job_table.h"
-#include "fake_engine.h"
-#include "slow_store.h"
-
-struct rig {
-    uv_loop_t loop;
-    struct store *store;
-    struct work_queue *queue;
-    struct engine *engine;
-    struct job_table *table;
-};
-
-static struct rig *rig_open(void)
-{
-    struct rig *rig = calloc(1, sizeof *rig);
-    struct ltd_err err = {0};
-    struct work_limits limits = {.max_running = 2, .max_waiting = 10};
-    assert_non_null(rig);
-    assert_int_equal(uv_loop_init(&rig->loop), 0);
-    rig->store = slow_store_create();
-    rig->queue = work_queue_create(&rig->loop, &limits, &err);
-    struct job_table_config config = {.store = rig->store, .queue = rig->queue, .tier = "ref"};
-    rig->table = job_table_create(&config, &err);
-    rig->engine = fake_engine_create(work_notify, rig->queue);
-    work_queue_attach(rig->queue, rig->engine);
-    job_table_attach(rig->table, rig->engine);
-    return rig;
-}
-
-static void rig_close(struct rig *rig)
-{
-    slow_store_release_all(rig->store);
-    job_table_stop_all(rig->table);
-    work_queue_pump(rig->queue);
-    slow_store_release_all(rig->store);
-    job_table_destroy(rig->table);
-    work_queue_close(rig->queue);
-    uv_run(&rig->loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&rig->loop), 0);
-    store_destroy(rig->store);
-    fake_engine_destroy(rig->engine);
-    free(rig);
-}
-
-static struct job_spec *make_spec(uint8_t variant)
-{
-    struct job_spec *spec = calloc(1, sizeof *spec);
-    assert_non_null(spec);
-    spec->prompt = calloc(3, sizeof *spec->prompt);
-    spec->wire = malloc(1);
-    assert_true(spec->prompt && spec->wire);
-    spec->n_prompt = 3;
-    spec->max_tokens = 10;
-    spec->n_logprobs = -1;
-    spec->wire[0] = variant;
-    spec->wire_len = 1;
-    return spec;
-}
-
-/* What somebody who asked was told. */
-struct told {
-    int n;
-    enum ltd_code code;
-    const struct job *job;
-    char id[JOB_ID_CHARS + 1];
-};
-
-static void tell(void *arg, const struct job *job, const struct ltd_err *err)
-{
-    struct told *told = arg;
-    told->n++;
-    told->code = err->code;
-    told->job = job;
-    if (job)
-        memcpy(told->id, job->id, sizeof told->id);
-}
+#include "base/clock.h"
+#include "table_rig.h"
 
 static void submit(struct rig *rig, uint8_t variant, const char *request_id, struct told *told)
 {
-    *told = (struct told){0};
-    job_table_submit(rig->table, make_spec(variant), request_id, tell, told);
-}
-
-struct witness {
-    struct job_watcher watcher; /* first */
-    const struct job *job;
-    int n;
-    uint64_t last_seq; /* of the job, when it was called last */
-};
-
-static void on_change(struct job_watcher *watcher)
-{
-    struct witness *w = (struct witness *)watcher;
-    w->n++;
-    w->last_seq = w->job->last_seq;
-}
-
-static void watch(struct rig *rig, const struct job *job, struct witness *w)
-{
-    *w = (struct witness){.watcher.on_change = on_change, .job = job};
-    job_table_watch(rig->table, job, &w->watcher);
+    rig_submit(rig, rig_make_spec(variant), request_id, told);
 }
 
 /* --------------------------------------------------------------------------------------- */
@@ -131,7 +36,7 @@ static void a_job_is_answered_and_begun_when_it_is_in_the_log(void **state)
     assert_int_equal(fake_engine_n_jobs(rig->engine), 0);
     slow_store_release(rig->store, LTD_OK);
     assert_int_equal(told.n, 1);
-    assert_int_equal(told.code, LTD_OK);
+    assert_int_equal(told.err.code, LTD_OK);
     assert_int_equal(told.job->state, JOB_QUEUED);
     assert_int_equal(fake_engine_n_jobs(rig->engine), 1);
     assert_int_equal(job_table_n_queued(rig->table), 1);
@@ -146,13 +51,13 @@ static void a_job_that_the_log_refuses_never_was(void **state)
     submit(rig, 1, "req", &told);
     slow_store_release(rig->store, LTD_E_EXHAUSTED);
     assert_int_equal(told.n, 1);
-    assert_int_equal(told.code, LTD_E_EXHAUSTED);
+    assert_int_equal(told.err.code, LTD_E_EXHAUSTED);
     assert_null(told.job);
     assert_int_equal(job_table_n_live(rig->table), 0);
     assert_int_equal(fake_engine_n_jobs(rig->engine), 0);
     submit(rig, 2, "req", &told); /* the request id is free */
     slow_store_release(rig->store, LTD_OK);
-    assert_int_equal(told.code, LTD_OK);
+    assert_int_equal(told.err.code, LTD_OK);
     rig_close(rig);
 }
 
@@ -164,7 +69,7 @@ static void a_repeated_request_waits_for_the_first_one(void **state)
     submit(rig, 1, "req", &first);
     submit(rig, 1, "req", &again);
     submit(rig, 2, "req", &other);
-    assert_int_equal(other.code, LTD_E_EXISTS);
+    assert_int_equal(other.err.code, LTD_E_EXISTS);
     assert_int_equal(first.n + again.n, 0);
     assert_int_equal(slow_store_n_waiting(rig->store), 1);
     slow_store_release(rig->store, LTD_OK);
@@ -175,7 +80,7 @@ static void a_repeated_request_waits_for_the_first_one(void **state)
     assert_int_equal(late.n, 1);
     assert_string_equal(first.id, late.id);
     submit(rig, 2, "req", &other);
-    assert_int_equal(other.code, LTD_E_EXISTS);
+    assert_int_equal(other.err.code, LTD_E_EXISTS);
     assert_int_equal(fake_engine_n_jobs(rig->engine), 1);
     rig_close(rig);
 }
@@ -188,7 +93,7 @@ static void watchers_hear_of_tokens_when_they_are_in_the_log(void **state)
     (void)state;
     submit(rig, 1, "", &told);
     slow_store_release(rig->store, LTD_OK);
-    watch(rig, told.job, &w);
+    rig_watch(rig, told.job, &w);
     fake_engine_start(rig->engine, 0);
     fake_engine_tokens(rig->engine, 0, 5, 3);
     work_queue_pump(rig->queue);
@@ -214,11 +119,11 @@ static void a_cancel_is_answered_when_the_end_is_in_the_log(void **state)
     (void)state;
     submit(rig, 1, "", &told);
     slow_store_release(rig->store, LTD_OK);
-    watch(rig, told.job, &w);
+    rig_watch(rig, told.job, &w);
     first = second = (struct told){0};
-    job_table_cancel(rig->table, told.job, ENGINE_FINISH_CANCELLED, tell, &first);
+    job_table_cancel(rig->table, told.job, ENGINE_FINISH_CANCELLED, rig_tell, &first);
     work_queue_pump(rig->queue);
-    job_table_cancel(rig->table, told.job, ENGINE_FINISH_CANCELLED, tell, &second);
+    job_table_cancel(rig->table, told.job, ENGINE_FINISH_CANCELLED, rig_tell, &second);
     assert_int_equal(first.n + second.n, 0);
     assert_non_null(w.watcher.live);
     slow_store_release_all(rig->store);
@@ -260,6 +165,32 @@ static void a_token_that_the_log_refuses_ends_the_job_and_nothing_follows_it(voi
     rig_close(rig);
 }
 
+/* The end was on its way when a token before it was refused: the answer is not whole, so the job has
+ * not succeeded, whatever the engine said. */
+static void an_end_behind_a_refused_token_is_the_failure_that_it_is(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told told;
+    (void)state;
+    submit(rig, 1, "", &told);
+    slow_store_release(rig->store, LTD_OK);
+    fake_engine_start(rig->engine, 0);
+    fake_engine_tokens(rig->engine, 0, 5, 3);
+    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_LENGTH, LTD_OK);
+    work_queue_pump(rig->queue);
+    assert_int_equal(slow_store_n_waiting(rig->store), 5);
+    slow_store_release(rig->store, LTD_OK);          /* started */
+    slow_store_release(rig->store, LTD_OK);          /* token 5 */
+    slow_store_release(rig->store, LTD_E_EXHAUSTED); /* token 6 */
+    slow_store_release_all(rig->store);
+    assert_int_equal(told.job->state, JOB_FAILED);
+    assert_int_equal(told.job->finish, JOB_FINISH_ERROR);
+    assert_int_equal(told.job->output_tokens, 1);
+    assert_string_equal(told.job->error_msg, "the disk is full");
+    assert_int_equal(job_table_n_live(rig->table), 0);
+    rig_close(rig);
+}
+
 static void an_end_that_is_refused_once_is_tried_again_without_its_text(void **state)
 {
     struct rig *rig = rig_open();
@@ -267,7 +198,7 @@ static void an_end_that_is_refused_once_is_tried_again_without_its_text(void **s
     (void)state;
     submit(rig, 1, "", &told);
     slow_store_release(rig->store, LTD_OK);
-    job_table_cancel(rig->table, told.job, ENGINE_FINISH_CANCELLED, tell, &cancel);
+    job_table_cancel(rig->table, told.job, ENGINE_FINISH_CANCELLED, rig_tell, &cancel);
     work_queue_pump(rig->queue);
     slow_store_release(rig->store, LTD_E_EXHAUSTED);
     assert_int_equal(cancel.n, 0);
@@ -286,13 +217,13 @@ static void an_end_that_cannot_be_kept_is_told_as_an_error(void **state)
     (void)state;
     submit(rig, 1, "", &told);
     slow_store_release(rig->store, LTD_OK);
-    watch(rig, told.job, &w);
-    job_table_cancel(rig->table, told.job, ENGINE_FINISH_CANCELLED, tell, &cancel);
+    rig_watch(rig, told.job, &w);
+    job_table_cancel(rig->table, told.job, ENGINE_FINISH_CANCELLED, rig_tell, &cancel);
     work_queue_pump(rig->queue);
     slow_store_release(rig->store, LTD_E_EXHAUSTED);
     slow_store_release(rig->store, LTD_E_EXHAUSTED);
     assert_int_equal(cancel.n, 1);
-    assert_int_equal(cancel.code, LTD_E_EXHAUSTED);
+    assert_int_equal(cancel.err.code, LTD_E_EXHAUSTED);
     assert_int_equal(w.n, 1);
     assert_null(w.watcher.live);
     assert_int_equal(w.job->state, JOB_QUEUED); /* the log does not say otherwise */
@@ -309,12 +240,12 @@ static void a_delete_forgets_when_the_end_is_in_the_log(void **state)
     slow_store_release(rig->store, LTD_OK);
     fake_engine_start(rig->engine, 0);
     work_queue_pump(rig->queue);
-    job_table_delete(rig->table, told.job, tell, &deleted);
+    job_table_delete(rig->table, told.job, rig_tell, &deleted);
     work_queue_pump(rig->queue);
     assert_non_null(store_find(rig->store, told.id));
     slow_store_release_all(rig->store);
     assert_int_equal(deleted.n, 1);
-    assert_int_equal(deleted.code, LTD_OK);
+    assert_int_equal(deleted.err.code, LTD_OK);
     assert_null(deleted.job);
     assert_null(store_find(rig->store, told.id));
     rig_close(rig);
@@ -337,7 +268,7 @@ static void a_stop_reaches_jobs_that_are_not_in_the_log_yet(void **state)
     assert_int_equal(fake_engine_n_jobs(rig->engine), 0);
     store_unpin(rig->store, told.job);
     submit(rig, 2, "", &told);
-    assert_int_equal(told.code, LTD_E_UNAVAILABLE);
+    assert_int_equal(told.err.code, LTD_E_UNAVAILABLE);
     rig_close(rig);
 }
 
@@ -349,20 +280,315 @@ static void jobs_in_front_are_counted_when_a_job_is_queued(void **state)
     for (uint8_t i = 0; i < 6; i++) {
         submit(rig, i, "", &told);
         slow_store_release_all(rig->store);
+        assert_int_equal(fake_engine_n_jobs(rig->engine), i + 1); /* the scheduler sees them all */
     }
-    assert_int_equal(fake_engine_n_jobs(rig->engine), 4); /* two run, two are looked ahead */
     assert_int_equal(work_queue_n_unstarted(rig->queue), 6);
     fake_engine_start(rig->engine, 0);
     fake_engine_start(rig->engine, 1);
-    work_queue_pump(rig->queue);
-    slow_store_release_all(rig->store);
+    rig_pump(rig);
     assert_int_equal(work_queue_n_unstarted(rig->queue), 4);
+    assert_int_equal(work_queue_n_unfinished(rig->queue), 6);
     assert_int_equal(job_table_n_queued(rig->table), 4);
     fake_engine_finish(rig->engine, 1, ENGINE_FINISH_LENGTH, LTD_OK);
-    work_queue_pump(rig->queue);
-    slow_store_release_all(rig->store);
-    assert_int_equal(fake_engine_n_jobs(rig->engine), 5);
+    rig_pump(rig);
+    assert_int_equal(work_queue_n_unfinished(rig->queue), 5);
     assert_int_equal(job_table_n_finished(rig->table), 1);
+    rig_close(rig);
+}
+
+/* ------------------------------------------------------------------------------------ room */
+
+static void a_full_queue_says_when_to_try_again(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told told;
+    (void)state;
+    for (uint8_t i = 0; i < RIG_MAX_RUNNING + RIG_MAX_WAITING; i++) {
+        submit(rig, i, "", &told);
+        slow_store_release_all(rig->store);
+        assert_int_equal(told.err.code, LTD_OK);
+    }
+    submit(rig, 99, "", &told);
+    assert_int_equal(told.n, 1);
+    assert_int_equal(told.err.code, LTD_E_EXHAUSTED);
+    assert_int_equal(told.err.retry_after_ms, 1000); /* never sooner */
+    assert_int_equal(slow_store_n_waiting(rig->store), 0);
+    fake_engine_set_wait(rig->engine, 2345.1);
+    submit(rig, 99, "", &told);
+    assert_int_equal(told.err.retry_after_ms, 2346);
+    fake_engine_finish(rig->engine, 5, ENGINE_FINISH_CANCELLED, LTD_OK);
+    rig_pump(rig);
+    submit(rig, 99, "", &told); /* one place is free: it was the sixth one's */
+    slow_store_release_all(rig->store);
+    assert_int_equal(told.err.code, LTD_OK);
+    fake_engine_start(rig->engine, 12);
+    rig_pump(rig);
+    assert_int_equal(told.job->state, JOB_RUNNING);
+    rig_close(rig);
+}
+
+/* A job that waits for the log has its place already: what is accepted is never refused later. */
+static void jobs_that_wait_for_the_log_have_their_place(void **state)
+{
+    enum { N = RIG_MAX_RUNNING + RIG_MAX_WAITING };
+    struct rig *rig = rig_open();
+    struct told told[N], late;
+    (void)state;
+    for (uint8_t i = 0; i < N; i++)
+        submit(rig, i, "", &told[i]);
+    submit(rig, 99, "", &late);
+    assert_int_equal(late.err.code, LTD_E_EXHAUSTED);
+    slow_store_release(rig->store, LTD_E_EXHAUSTED); /* the first one never was */
+    submit(rig, 99, "", &late);
+    assert_int_equal(late.n, 0);
+    slow_store_release_all(rig->store);
+    assert_int_equal(told[0].err.code, LTD_E_EXHAUSTED);
+    for (size_t i = 1; i < N; i++)
+        assert_int_equal(told[i].job->state, JOB_QUEUED);
+    assert_int_equal(late.job->state, JOB_QUEUED);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), N);
+    rig_close(rig);
+}
+
+static void a_job_that_the_engine_refuses_fails_with_its_reason(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told told;
+    (void)state;
+    fake_engine_refuse(rig->engine, LTD_E_EXHAUSTED);
+    submit(rig, 1, "", &told);
+    slow_store_release_all(rig->store);
+    assert_int_equal(told.n, 1);
+    assert_int_equal(store_find(rig->store, told.id)->state, JOB_FAILED);
+    assert_int_equal(store_find(rig->store, told.id)->error_code, LTD_E_EXHAUSTED);
+    assert_int_equal(work_queue_n_unfinished(rig->queue), 0);
+    rig_close(rig);
+}
+
+/* ------------------------------------------------------------------------- what is recorded */
+
+static void a_job_carries_its_client_its_priority_and_its_own_name(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told told;
+    struct job_spec *spec = rig_make_spec(1);
+    (void)state;
+    spec->priority = 9;
+    snprintf(spec->client, sizeof spec->client, "10.1.2.3");
+    rig_submit(rig, spec, "", &told);
+    slow_store_release_all(rig->store);
+    assert_int_equal(told.job->priority, 9);
+    assert_string_equal(told.job->client, "10.1.2.3");
+    assert_string_equal(told.job->continues, "");
+    assert_string_equal(fake_engine_spec(rig->engine, 0)->key, told.id);
+    assert_string_equal(fake_engine_spec(rig->engine, 0)->continues, "");
+    rig_close(rig);
+}
+
+static void the_predicted_end_and_lateness_are_recorded(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told told;
+    (void)state;
+    submit(rig, 1, "", &told);
+    slow_store_release_all(rig->store);
+    fake_engine_start_predicted(rig->engine, 0, 123456789);
+    rig_pump(rig);
+    assert_int_equal(told.job->predicted_end_us, 123456789);
+    fake_engine_finish_late(rig->engine, 0, ENGINE_FINISH_LENGTH, "x");
+    rig_pump(rig);
+    assert_int_equal(told.job->state, JOB_SUCCEEDED);
+    assert_true(told.job->late);
+    rig_close(rig);
+}
+
+/* ------------------------------------------------------------------------------------ time */
+
+static struct job_spec *spec_with_time(uint64_t total_ms)
+{
+    struct job_spec *spec = rig_make_spec(1);
+    spec->budget.total_ms = total_ms;
+    return spec;
+}
+
+static void a_fixed_depth_that_comes_late_is_refused_with_both_times(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told told;
+    (void)state;
+    fake_engine_predict(rig->engine, 2000 * LTD_NS_PER_MS + 1);
+    fake_engine_set_wait(rig->engine, 1500);
+    rig_submit(rig, spec_with_time(2000), "", &told);
+    assert_int_equal(told.err.code, LTD_E_EXHAUSTED);
+    assert_non_null(strstr(told.err.msg, "2000"));
+    assert_non_null(strstr(told.err.msg, "2001"));
+    assert_int_equal(told.err.retry_after_ms, 1500);
+    assert_int_equal(slow_store_n_waiting(rig->store), 0);
+    assert_int_equal(job_table_n_live(rig->table), 0);
+    fake_engine_predict(rig->engine, UINT64_MAX); /* as far as anybody can see: never */
+    rig_submit(rig, spec_with_time(UINT64_MAX / LTD_NS_PER_MS / 2), "", &told);
+    assert_int_equal(told.err.code, LTD_E_EXHAUSTED);
+    rig_close(rig);
+}
+
+static void a_depth_that_fits_its_time_or_can_be_fitted_is_accepted(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told told;
+    (void)state;
+    fake_engine_predict(rig->engine, 2000 * LTD_NS_PER_MS);
+    struct job_spec *just = spec_with_time(2000), *range = spec_with_time(1),
+                    *adaptive = spec_with_time(1), *held = spec_with_time(1),
+                    *timeless = spec_with_time(0);
+    range->depth.is_range = true;
+    adaptive->depth.rule.kind = MODEL_EXIT_LATENT_DIFF;
+    held->priority = SPEC_PRIORITY_HOLD; /* waits for its owner, who knows when */
+    timeless->budget.token_ms = 1;
+    struct job_spec *all[] = {just, range, adaptive, held, timeless};
+    for (size_t i = 0; i < 5; i++) {
+        rig_submit(rig, all[i], "", &told);
+        slow_store_release_all(rig->store);
+        if (told.err.code != LTD_OK)
+            fail_msg("case %zu: %s", i, told.err.msg);
+    }
+    rig_close(rig);
+}
+
+/* -------------------------------------------------------------------------------- priority */
+
+static void set_priority(struct rig *rig, const struct job *job, uint32_t priority,
+                         struct told *told)
+{
+    *told = (struct told){0};
+    job_table_set_priority(rig->table, job, priority, rig_tell, told);
+}
+
+static void a_priority_is_told_to_the_engine_when_it_is_in_the_log(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told told, first, second;
+    struct witness w;
+    (void)state;
+    submit(rig, 1, "", &told);
+    slow_store_release_all(rig->store);
+    rig_watch(rig, told.job, &w);
+    for (int round = 0; round < 2; round++) { /* queued, then running */
+        set_priority(rig, told.job, 0, &first);
+        set_priority(rig, told.job, 31, &second);
+        assert_int_equal(first.n + second.n, 0);
+        assert_int_equal(fake_engine_n_priorities(rig->engine), 2 * round);
+        slow_store_release(rig->store, LTD_OK);
+        assert_int_equal(first.n, 1);
+        assert_int_equal(first.job->priority, 0);
+        assert_int_equal(second.n, 0);
+        assert_int_equal(fake_engine_priority(rig->engine, 0), 0);
+        slow_store_release(rig->store, LTD_OK);
+        assert_int_equal(second.job->priority, 31);
+        assert_int_equal(fake_engine_priority(rig->engine, 0), 31);
+        assert_int_equal(w.n, 3 * round + 2);
+        assert_int_equal(w.last_seq, told.job->last_seq);
+        if (round == 0)
+            fake_engine_start(rig->engine, 0);
+        rig_pump(rig);
+    }
+    assert_int_equal(told.job->state, JOB_RUNNING);
+    assert_int_equal(told.job->n_priority_changes, 4);
+    job_table_unwatch(&w.watcher);
+    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_LENGTH, LTD_OK);
+    rig_close(rig);
+}
+
+static void the_priority_that_a_job_has_is_no_change(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told told, answer, first;
+    (void)state;
+    submit(rig, 1, "", &told);
+    slow_store_release_all(rig->store);
+    set_priority(rig, told.job, SPEC_PRIORITY_DEFAULT, &answer);
+    assert_int_equal(answer.n, 1);
+    assert_ptr_equal(answer.job, told.job);
+    assert_int_equal(told.job->last_seq, 1);
+    /* But it is one while another change is on its way. */
+    set_priority(rig, told.job, 3, &first);
+    set_priority(rig, told.job, SPEC_PRIORITY_DEFAULT, &answer);
+    assert_int_equal(answer.n, 0);
+    slow_store_release_all(rig->store);
+    assert_int_equal(answer.job->priority, SPEC_PRIORITY_DEFAULT);
+    assert_int_equal(fake_engine_priority(rig->engine, 0), SPEC_PRIORITY_DEFAULT);
+    rig_close(rig);
+}
+
+static void a_priority_that_the_log_refuses_is_no_change_and_the_job_goes_on(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told told, answer;
+    struct witness w;
+    (void)state;
+    submit(rig, 1, "", &told);
+    slow_store_release_all(rig->store);
+    rig_watch(rig, told.job, &w);
+    set_priority(rig, told.job, 3, &answer);
+    slow_store_release(rig->store, LTD_E_EXHAUSTED);
+    assert_int_equal(answer.n, 1);
+    assert_int_equal(answer.err.code, LTD_E_EXHAUSTED);
+    assert_int_equal(told.job->priority, SPEC_PRIORITY_DEFAULT);
+    assert_int_equal(fake_engine_n_priorities(rig->engine), 0);
+    assert_int_equal(w.n, 0);
+    fake_engine_start(rig->engine, 0);
+    fake_engine_token(rig->engine, 0, 5, "a", 1);
+    rig_pump(rig);
+    assert_int_equal(told.job->output_tokens, 1);
+    job_table_unwatch(&w.watcher);
+    rig_close(rig);
+}
+
+static void a_job_that_ends_has_no_priority_any_more(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told told, early, late;
+    (void)state;
+    submit(rig, 1, "", &told);
+    slow_store_release_all(rig->store);
+    set_priority(rig, told.job, 3, &early); /* before the end, in the log and in fact */
+    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_CANCELLED, LTD_OK);
+    work_queue_pump(rig->queue);
+    set_priority(rig, told.job, 4, &late); /* the end is on its way into the log */
+    assert_int_equal(late.err.code, LTD_E_PRECONDITION);
+    slow_store_release_all(rig->store);
+    assert_int_equal(early.n, 1);
+    assert_int_equal(early.err.code, LTD_OK);
+    assert_int_equal(told.job->priority, 3);
+    assert_int_equal(told.job->state, JOB_CANCELLED);
+    set_priority(rig, told.job, 3, &late);
+    assert_int_equal(late.n, 1);
+    assert_int_equal(late.err.code, LTD_E_PRECONDITION);
+    assert_int_equal(fake_engine_n_priorities(rig->engine), 0);
+    rig_close(rig);
+}
+
+/* The log of a job is bounded when it is accepted, so the events that others can cause are too. */
+static void a_priority_can_be_changed_so_often(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told told, answer;
+    (void)state;
+    submit(rig, 1, "", &told);
+    slow_store_release_all(rig->store);
+    for (uint32_t i = 0; i < JOB_PRIORITY_CHANGES_MAX; i++) {
+        set_priority(rig, told.job, i % 2, &answer);
+        if (i % 10 == 0)
+            slow_store_release_all(rig->store);
+    }
+    set_priority(rig, told.job, 5, &answer); /* those that wait for the log count */
+    assert_int_equal(answer.n, 1);
+    assert_int_equal(answer.err.code, LTD_E_EXHAUSTED);
+    slow_store_release_all(rig->store);
+    assert_int_equal(told.job->n_priority_changes, JOB_PRIORITY_CHANGES_MAX);
+    fake_engine_start(rig->engine, 0);
+    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_LENGTH, LTD_OK);
+    rig_pump(rig);
+    assert_int_equal(told.job->state, JOB_SUCCEEDED);
     rig_close(rig);
 }
 
@@ -375,11 +601,24 @@ int main(void)
         cmocka_unit_test(watchers_hear_of_tokens_when_they_are_in_the_log),
         cmocka_unit_test(a_cancel_is_answered_when_the_end_is_in_the_log),
         cmocka_unit_test(a_token_that_the_log_refuses_ends_the_job_and_nothing_follows_it),
+        cmocka_unit_test(an_end_behind_a_refused_token_is_the_failure_that_it_is),
         cmocka_unit_test(an_end_that_is_refused_once_is_tried_again_without_its_text),
         cmocka_unit_test(an_end_that_cannot_be_kept_is_told_as_an_error),
         cmocka_unit_test(a_delete_forgets_when_the_end_is_in_the_log),
         cmocka_unit_test(a_stop_reaches_jobs_that_are_not_in_the_log_yet),
         cmocka_unit_test(jobs_in_front_are_counted_when_a_job_is_queued),
+        cmocka_unit_test(a_full_queue_says_when_to_try_again),
+        cmocka_unit_test(jobs_that_wait_for_the_log_have_their_place),
+        cmocka_unit_test(a_job_that_the_engine_refuses_fails_with_its_reason),
+        cmocka_unit_test(a_job_carries_its_client_its_priority_and_its_own_name),
+        cmocka_unit_test(the_predicted_end_and_lateness_are_recorded),
+        cmocka_unit_test(a_fixed_depth_that_comes_late_is_refused_with_both_times),
+        cmocka_unit_test(a_depth_that_fits_its_time_or_can_be_fitted_is_accepted),
+        cmocka_unit_test(a_priority_is_told_to_the_engine_when_it_is_in_the_log),
+        cmocka_unit_test(the_priority_that_a_job_has_is_no_change),
+        cmocka_unit_test(a_priority_that_the_log_refuses_is_no_change_and_the_job_goes_on),
+        cmocka_unit_test(a_job_that_ends_has_no_priority_any_more),
+        cmocka_unit_test(a_priority_can_be_changed_so_often),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,6 +76,9 @@ struct request {
     Latentd__V1__ChatMessage *turns[1];
     Latentd__V1__Depth depth;
     Latentd__V1__AdaptiveDepth adaptive;
+    Latentd__V1__DepthRange range;
+    Latentd__V1__DepthAt at[40], *ats[40];
+    Latentd__V1__Budget budget;
     Latentd__V1__Sampling sampling;
     ProtobufCBinaryData stop[20];
 };
@@ -89,7 +92,16 @@ static void init_request(struct request *r)
     latentd__v1__chat_message__init(&r->turn);
     latentd__v1__depth__init(&r->depth);
     latentd__v1__adaptive_depth__init(&r->adaptive);
+    latentd__v1__depth_range__init(&r->range);
+    latentd__v1__budget__init(&r->budget);
     latentd__v1__sampling__init(&r->sampling);
+    for (uint32_t i = 0; i < 40; i++) {
+        latentd__v1__depth_at__init(&r->at[i]);
+        r->at[i].token = i;
+        r->at[i].steps = 5;
+        r->ats[i] = &r->at[i];
+    }
+    r->depth.at = r->ats;
     for (uint32_t i = 0; i < 200; i++)
         r->id[i] = i;
     r->ids.n_ids = 3;
@@ -149,8 +161,14 @@ static void defaults_come_from_the_served_model(void **state)
     assert_int_equal(spec->kind, SPEC_GENERATE);
     assert_int_equal(spec->n_prompt, 3);
     assert_int_equal(spec->max_tokens, 20);
-    assert_false(spec->depth.adaptive);
-    assert_int_equal(spec->depth.max_steps, 8);
+    assert_int_equal(spec->depth.rule.kind, MODEL_EXIT_FIXED);
+    assert_int_equal(spec->depth.rule.max_steps, 8);
+    assert_false(spec->depth.is_range || spec->depth.is_tokenwise);
+    assert_int_equal(spec->depth.n_at, 0);
+    assert_false(spec_is_elastic(spec));
+    assert_true(spec->budget.token_ms == 0 && spec->budget.total_ms == 0);
+    assert_int_equal(spec->priority, 16);
+    assert_string_equal(spec->client, "");
     assert_true(spec->sampling.temperature == 0); /* do_sample is false */
     assert_int_equal(spec->sampling.top_k, 40);
     assert_true(spec->sampling.top_p == 0.9 && spec->sampling.min_p == 0.05);
@@ -188,7 +206,7 @@ static void values_that_are_given_are_kept_zero_included(void **state)
     r.spec.ignore_eos = 1;
     struct job_spec *spec = accept(&r, &plain_model);
     assert_int_equal(spec->max_tokens, 61); /* 3 + 61 fill the context of 64 */
-    assert_int_equal(spec->depth.max_steps, 16);
+    assert_int_equal(spec->depth.rule.max_steps, 16);
     assert_true(spec->sampling.temperature == 0.25);
     assert_true(spec->sampling.top_k == 0 && spec->sampling.top_p == 0 &&
                 spec->sampling.min_p == 0);
@@ -209,20 +227,140 @@ static void an_adaptive_depth_has_its_own_defaults(void **state)
     r.depth.mode_case = LATENTD__V1__DEPTH__MODE_ADAPTIVE;
     r.depth.adaptive = &r.adaptive;
     struct job_spec *spec = accept(&r, &plain_model);
-    assert_true(spec->depth.adaptive);
-    assert_int_equal(spec->depth.min_steps, 1);
-    assert_int_equal(spec->depth.max_steps, 16);
-    assert_true(spec->depth.threshold == 0.03);
+    assert_int_equal(spec->depth.rule.kind, MODEL_EXIT_LATENT_DIFF);
+    assert_int_equal(spec->depth.rule.min_steps, 1);
+    assert_int_equal(spec->depth.rule.max_steps, 16);
+    assert_int_equal(spec->depth.rule.check_every, 1);
+    assert_true(spec->depth.rule.threshold == 0.03);
     spec_destroy(spec);
     r.adaptive.min_steps = 4;
     r.adaptive.max_steps = 4;
     r.adaptive.threshold_set_case = LATENTD__V1__ADAPTIVE_DEPTH__THRESHOLD_SET_THRESHOLD;
     r.adaptive.threshold = 1e-9;
     spec = accept(&r, &plain_model);
-    assert_int_equal(spec->depth.min_steps, 4);
-    assert_int_equal(spec->depth.max_steps, 4);
-    assert_true(spec->depth.threshold == 1e-9);
+    assert_int_equal(spec->depth.rule.min_steps, 4);
+    assert_int_equal(spec->depth.rule.max_steps, 4);
+    assert_true(spec->depth.rule.threshold == 1e-9);
     spec_destroy(spec);
+}
+
+/* The numbers of the wire, the rules and their published thresholds, written out. */
+static void every_criterion_has_its_own_rule_and_threshold(void **state)
+{
+    static const struct {
+        int criterion;
+        enum model_exit_kind kind;
+        double threshold;
+    } rows[] = {
+        {0, MODEL_EXIT_LATENT_DIFF, 0.03},  {1, MODEL_EXIT_LATENT_DIFF, 0.03},
+        {2, MODEL_EXIT_COSINE, 1e-3},       {3, MODEL_EXIT_ACCELERATION, 0.03},
+        {4, MODEL_EXIT_KL, 1e-3},           {5, MODEL_EXIT_MINP_KL, 1e-5},
+        {6, MODEL_EXIT_ENTROPY_DIFF, 1e-3}, {7, MODEL_EXIT_ARGMAX_STABILITY, 5},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct request r;
+        init_request(&r);
+        r.depth.mode_case = LATENTD__V1__DEPTH__MODE_ADAPTIVE;
+        r.depth.adaptive = &r.adaptive;
+        r.depth.tokenwise = true;
+        r.adaptive.criterion = (Latentd__V1__Criterion)rows[i].criterion;
+        r.adaptive.check_every = (uint32_t)i;
+        struct job_spec *spec = accept(&r, &plain_model);
+        const struct model_exit_rule *rule = &spec->depth.rule;
+        if (rule->kind != rows[i].kind || rule->threshold != rows[i].threshold)
+            fail_msg("criterion %d: rule %d with %g, expected %d with %g", rows[i].criterion,
+                     rule->kind, rule->threshold, rows[i].kind, rows[i].threshold);
+        assert_int_equal(rule->check_every, i ? i : 1);
+        assert_true(spec->depth.is_tokenwise);
+        assert_false(spec_is_elastic(spec));
+        spec_destroy(spec);
+    }
+}
+
+static void a_range_and_a_budget_let_time_choose(void **state)
+{
+    struct request r;
+    (void)state;
+    init_request(&r);
+    r.depth.mode_case = LATENTD__V1__DEPTH__MODE_RANGE;
+    r.depth.range = &r.range;
+    struct job_spec *spec = accept(&r, &plain_model);
+    assert_true(spec->depth.is_range);
+    assert_int_equal(spec->depth.rule.kind, MODEL_EXIT_FIXED);
+    assert_int_equal(spec->depth.rule.min_steps, 1);
+    assert_int_equal(spec->depth.rule.max_steps, 16);
+    assert_true(spec_is_elastic(spec));
+    spec_destroy(spec);
+    r.range.min_steps = 5;
+    r.range.max_steps = 9;
+    r.spec.budget = &r.budget;
+    r.budget.token_ms = 40;
+    r.budget.total_ms = 20000;
+    spec = accept(&r, &plain_model);
+    assert_int_equal(spec->depth.rule.min_steps, 5);
+    assert_int_equal(spec->depth.rule.max_steps, 9);
+    assert_true(spec->budget.token_ms == 40 && spec->budget.total_ms == 20000);
+    spec_destroy(spec);
+    /* A budget makes an adaptive depth elastic and leaves a fixed one alone. */
+    r.depth.mode_case = LATENTD__V1__DEPTH__MODE_ADAPTIVE;
+    r.depth.adaptive = &r.adaptive;
+    spec = accept(&r, &plain_model);
+    assert_false(spec->depth.is_range);
+    assert_true(spec_is_elastic(spec));
+    spec_destroy(spec);
+    r.depth.mode_case = LATENTD__V1__DEPTH__MODE_FIXED_STEPS;
+    r.depth.fixed_steps = 3;
+    r.depth.tokenwise = true;
+    spec = accept(&r, &plain_model);
+    assert_false(spec_is_elastic(spec));
+    assert_true(spec->budget.total_ms == 20000);
+    spec_destroy(spec);
+}
+
+static void single_tokens_may_have_depths_of_their_own(void **state)
+{
+    struct request r;
+    (void)state;
+    init_request(&r);
+    r.depth.n_at = 32;
+    r.spec.max_tokens = 61;
+    r.at[31].token = 60;
+    r.at[31].steps = 16;
+    struct job_spec *spec = accept(&r, &plain_model);
+    assert_int_equal(spec->depth.n_at, 32);
+    assert_int_equal(spec->depth.at[0].token, 0);
+    assert_int_equal(spec->depth.at[0].steps, 5);
+    assert_int_equal(spec->depth.at[31].token, 60);
+    assert_int_equal(spec->depth.at[31].steps, 16);
+    spec_destroy(spec);
+    /* Without max_tokens the default counts. */
+    r.spec.max_tokens = 0;
+    r.depth.n_at = 1;
+    r.at[0].token = 19;
+    spec = accept(&r, &plain_model);
+    assert_int_equal(spec->depth.at[0].token, 19);
+    spec_destroy(spec);
+}
+
+static void priority_and_client_are_kept(void **state)
+{
+    struct request r;
+    (void)state;
+    static const uint32_t priorities[] = {0, 1, 31};
+    static const char longest[] =
+        "0123456789 abcdefghijklmnopqrstuvwxyz ~ ABCDEFGHIJKLMNOPQRSTUVWX";
+    assert_int_equal(sizeof longest - 1, SPEC_CLIENT_BYTES);
+    for (size_t i = 0; i < sizeof priorities / sizeof *priorities; i++) {
+        init_request(&r);
+        r.spec.priority_set_case = LATENTD__V1__JOB_SPEC__PRIORITY_SET_PRIORITY;
+        r.spec.priority = priorities[i];
+        r.spec.client = bytes_of(longest);
+        struct job_spec *spec = accept(&r, &plain_model);
+        assert_int_equal(spec->priority, priorities[i]);
+        assert_string_equal(spec->client, longest);
+        spec_destroy(spec);
+    }
 }
 
 static void a_default_length_stops_at_the_context(void **state)
@@ -403,7 +541,7 @@ static void set_adaptive(struct request *r)
 static void criterion_unknown(struct request *r)
 {
     set_adaptive(r);
-    r->adaptive.criterion = (Latentd__V1__Criterion)7;
+    r->adaptive.criterion = (Latentd__V1__Criterion)8;
 }
 static void criterion_negative(struct request *r)
 {
@@ -443,6 +581,109 @@ static void min_above_default_max(struct request *r)
 {
     set_adaptive(r);
     r->adaptive.min_steps = 17;
+}
+static void criterion_half_counted(struct request *r)
+{
+    set_threshold(r, 2.5);
+    r->adaptive.criterion = LATENTD__V1__CRITERION__CRITERION_ARGMAX_STABILITY;
+}
+static void criterion_uncounted(struct request *r)
+{
+    set_threshold(r, 0);
+    r->adaptive.criterion = LATENTD__V1__CRITERION__CRITERION_ARGMAX_STABILITY;
+}
+static void checks_too_rare(struct request *r)
+{
+    set_adaptive(r);
+    r->adaptive.max_steps = 8;
+    r->adaptive.check_every = 9;
+}
+static void set_range(struct request *r)
+{
+    r->depth.mode_case = LATENTD__V1__DEPTH__MODE_RANGE;
+    r->depth.range = &r->range;
+}
+static void range_too_deep(struct request *r)
+{
+    set_range(r);
+    r->range.max_steps = 17;
+}
+static void range_upside_down(struct request *r)
+{
+    set_range(r);
+    r->range.min_steps = 6;
+    r->range.max_steps = 5;
+}
+static void range_tokenwise(struct request *r)
+{
+    set_range(r);
+    r->depth.tokenwise = true;
+}
+static void set_total_ms(struct request *r, uint64_t ms)
+{
+    r->spec.budget = &r->budget;
+    r->budget.total_ms = ms;
+}
+static void budget_tokenwise(struct request *r)
+{
+    set_adaptive(r);
+    set_total_ms(r, 1000);
+    r->depth.tokenwise = true;
+}
+static void budget_too_long(struct request *r)
+{
+    set_total_ms(r, UINT64_MAX);
+}
+static void token_budget_too_long(struct request *r)
+{
+    r->spec.budget = &r->budget;
+    r->budget.token_ms = 31622400001;
+}
+static void too_many_depths(struct request *r)
+{
+    r->depth.n_at = 33;
+}
+static void depth_twice(struct request *r)
+{
+    r->depth.n_at = 3;
+    r->at[2].token = 1;
+}
+static void depth_far_off(struct request *r)
+{
+    r->depth.n_at = 1;
+    r->at[0].token = UINT32_MAX;
+}
+static void depth_behind_the_end(struct request *r)
+{
+    r->depth.n_at = 5;
+    r->spec.max_tokens = 4;
+}
+static void depth_of_nothing(struct request *r)
+{
+    r->depth.n_at = 2;
+    r->at[1].steps = 0;
+}
+static void depth_too_deep(struct request *r)
+{
+    r->depth.n_at = 2;
+    r->at[1].steps = 17;
+}
+static void priority_too_high(struct request *r)
+{
+    r->spec.priority_set_case = LATENTD__V1__JOB_SPEC__PRIORITY_SET_PRIORITY;
+    r->spec.priority = 32;
+}
+static void client_too_long(struct request *r)
+{
+    r->spec.client = bytes_of("0123456789 abcdefghijklmnopqrstuvwxyz ~ ABCDEFGHIJKLMNOPQRSTUVWXY");
+}
+static void client_not_ascii(struct request *r)
+{
+    r->spec.client = bytes_of("h\xc3\xa4ns");
+}
+static void client_with_newline(struct request *r)
+{
+    r->spec.client = bytes_of("me\n");
 }
 static void too_many_logprobs(struct request *r)
 {
@@ -587,7 +828,7 @@ static const struct bad {
     {penalty_inf, &plain_model, LTD_E_INVALID, "spec.sampling.repetition_penalty: found inf"},
     {no_steps, &plain_model, LTD_E_INVALID, "spec: depth.fixed_steps: found 0, expected 1 to 16"},
     {too_deep, &plain_model, LTD_E_INVALID, "depth.fixed_steps: found 17, expected 1 to 16"},
-    {criterion_unknown, &plain_model, LTD_E_UNIMPLEMENTED, "depth.adaptive.criterion: found 7"},
+    {criterion_unknown, &plain_model, LTD_E_UNIMPLEMENTED, "depth.adaptive.criterion: found 8"},
     {criterion_negative, &plain_model, LTD_E_UNIMPLEMENTED, "depth.adaptive.criterion: found -1"},
     {threshold_zero, &plain_model, LTD_E_INVALID,
      "depth.adaptive.threshold: found 0, expected a finite number above 0"},
@@ -597,6 +838,38 @@ static const struct bad {
     {min_above_max, &plain_model, LTD_E_INVALID,
      "depth.adaptive.min_steps: found 9, expected at most max_steps, which is 8"},
     {min_above_default_max, &plain_model, LTD_E_INVALID, "depth.adaptive.min_steps: found 17"},
+    {criterion_half_counted, &plain_model, LTD_E_INVALID,
+     "spec: depth.adaptive.threshold: found 2.5, expected a whole number of checks, at least 1"},
+    {criterion_uncounted, &plain_model, LTD_E_INVALID, "found 0, expected a whole number"},
+    {checks_too_rare, &plain_model, LTD_E_INVALID,
+     "depth.adaptive.check_every: found 9, expected at most max_steps, which is 8"},
+    {range_too_deep, &plain_model, LTD_E_INVALID,
+     "spec: depth.range.max_steps: found 17, expected at most 16"},
+    {range_upside_down, &plain_model, LTD_E_INVALID,
+     "depth.range.min_steps: found 6, expected at most max_steps, which is 5"},
+    {range_tokenwise, &plain_model, LTD_E_INVALID,
+     "spec: depth.tokenwise: found together with a range, expected a fixed or an adaptive depth"},
+    {budget_tokenwise, &plain_model, LTD_E_INVALID,
+     "spec.depth.tokenwise: found together with a budget, expected no budget or a fixed depth"},
+    {budget_too_long, &plain_model, LTD_E_INVALID,
+     "spec.budget.total_ms: found 18446744073709551615, expected at most 31622400000, a year"},
+    {token_budget_too_long, &plain_model, LTD_E_INVALID,
+     "spec.budget.token_ms: found 31622400001, expected at most 31622400000"},
+    {too_many_depths, &plain_model, LTD_E_INVALID,
+     "spec: depth.at: found 33 tokens, expected at most 32"},
+    {depth_twice, &plain_model, LTD_E_INVALID,
+     "depth.at[2].token: found 1, expected rising indices of tokens, each once"},
+    {depth_far_off, &plain_model, LTD_E_INVALID, "depth.at[0].token: found 4294967295"},
+    {depth_behind_the_end, &plain_model, LTD_E_INVALID,
+     "spec: depth.at[4].token: found 4, expected an index below max_tokens, which is 4"},
+    {depth_of_nothing, &plain_model, LTD_E_INVALID, "depth.at[1].steps: found 0, expected 1 to 16"},
+    {depth_too_deep, &plain_model, LTD_E_INVALID, "depth.at[1].steps: found 17, expected 1 to 16"},
+    {priority_too_high, &plain_model, LTD_E_INVALID, "spec.priority: found 32, expected 0 to 31"},
+    {client_too_long, &plain_model, LTD_E_INVALID,
+     "spec.client: found 65 characters, expected at most 64"},
+    {client_not_ascii, &plain_model, LTD_E_INVALID,
+     "spec.client: found byte 0xc3 at 2, expected printable ASCII"},
+    {client_with_newline, &plain_model, LTD_E_INVALID, "spec.client: found byte 0x0a at 3"},
     {too_many_logprobs, &plain_model, LTD_E_INVALID, "spec.logprobs: found 33, expected 0 to 32"},
     {scale_negative, &plain_model, LTD_E_INVALID, "spec.init_scale: found -1"},
     {scale_nan, &plain_model, LTD_E_INVALID, "spec.init_scale: found nan"},
@@ -703,6 +976,54 @@ static void a_score_request_marks_where_the_continuation_begins(void **state)
     spec_destroy(spec);
 }
 
+static void a_score_request_may_think_by_tokens_but_not_by_the_clock(void **state)
+{
+    struct score_request r;
+    struct ltd_err err = {0};
+    Latentd__V1__Depth depth = LATENTD__V1__DEPTH__INIT;
+    Latentd__V1__AdaptiveDepth adaptive = LATENTD__V1__ADAPTIVE_DEPTH__INIT;
+    Latentd__V1__DepthRange range = LATENTD__V1__DEPTH_RANGE__INIT;
+    Latentd__V1__DepthAt at = LATENTD__V1__DEPTH_AT__INIT, *ats[1] = {&at};
+    (void)state;
+    init_score(&r, 5, 3);
+    r.m.depth = &depth;
+    depth.mode_case = LATENTD__V1__DEPTH__MODE_ADAPTIVE;
+    depth.adaptive = &adaptive;
+    depth.tokenwise = true;
+    adaptive.criterion = LATENTD__V1__CRITERION__CRITERION_KL;
+    struct job_spec *spec = spec_decode_score(&r.m, &plain_model, &err);
+    if (!spec)
+        fail_msg("%s", err.msg);
+    assert_true(spec->depth.is_tokenwise);
+    assert_int_equal(spec->depth.rule.kind, MODEL_EXIT_KL);
+    assert_int_equal(spec->priority, 16);
+    spec_destroy(spec);
+    at.steps = 2;
+    depth.at = ats;
+    depth.n_at = 1;
+    assert_null(spec_decode_score(&r.m, &plain_model, &err));
+    assert_non_null(strstr(err.msg, "depth.at: found 1 tokens in a request to score"));
+    depth.n_at = 0;
+    depth.tokenwise = false;
+    depth.mode_case = LATENTD__V1__DEPTH__MODE_RANGE;
+    depth.range = &range;
+    assert_null(spec_decode_score(&r.m, &plain_model, &err));
+    assert_int_equal(err.code, LTD_E_INVALID);
+    assert_non_null(strstr(err.msg, "depth.range: found one in a request to score"));
+}
+
+static void what_a_job_knows_goes_with_its_spec(void **state)
+{
+    struct request r;
+    (void)state;
+    init_request(&r);
+    struct job_spec *spec = accept(&r, &plain_model);
+    spec->known.n = 3;
+    spec->known.ids = calloc(3, sizeof *spec->known.ids);
+    spec->known.steps = calloc(3, sizeof *spec->known.steps);
+    spec_destroy(spec); /* the sanitizers' build sees what is left behind */
+}
+
 static void bad_score_requests_are_refused(void **state)
 {
     struct score_request r;
@@ -806,12 +1127,18 @@ int main(void)
         cmocka_unit_test(defaults_come_from_the_served_model),
         cmocka_unit_test(values_that_are_given_are_kept_zero_included),
         cmocka_unit_test(an_adaptive_depth_has_its_own_defaults),
+        cmocka_unit_test(every_criterion_has_its_own_rule_and_threshold),
+        cmocka_unit_test(a_range_and_a_budget_let_time_choose),
+        cmocka_unit_test(single_tokens_may_have_depths_of_their_own),
+        cmocka_unit_test(priority_and_client_are_kept),
         cmocka_unit_test(a_default_length_stops_at_the_context),
         cmocka_unit_test(a_seed_is_picked_anew_for_each_job),
         cmocka_unit_test(text_and_chat_become_tokens),
         cmocka_unit_test(every_bad_request_is_refused_with_field_found_and_expected),
         cmocka_unit_test(an_absent_spec_is_refused),
         cmocka_unit_test(a_score_request_marks_where_the_continuation_begins),
+        cmocka_unit_test(a_score_request_may_think_by_tokens_but_not_by_the_clock),
+        cmocka_unit_test(what_a_job_knows_goes_with_its_spec),
         cmocka_unit_test(bad_score_requests_are_refused),
         cmocka_unit_test(bytes_that_are_no_message_are_an_internal_error),
         cmocka_unit_test(an_unknown_field_is_named),

@@ -43,7 +43,11 @@ static struct job_event queued(const char *request_id, const char *label)
 {
     return (struct job_event){.kind = JOB_EV_QUEUED,
                               .time_us = 1,
-                              .queued = {.request_id = request_id, .label = label, .tier = "ref"}};
+                              .queued = {.request_id = request_id,
+                                         .label = label,
+                                         .tier = "ref",
+                                         .client = "c",
+                                         .continues = ""}};
 }
 
 static const struct job_event started = {.kind = JOB_EV_STARTED, .time_us = 2};
@@ -54,6 +58,11 @@ static struct job_event token(int32_t id, const char *text, size_t len)
     e.token.id = id;
     e.token.n_top = -1;
     return e;
+}
+
+static struct job_event priority(uint8_t value)
+{
+    return (struct job_event){.kind = JOB_EV_PRIORITY, .time_us = 4, .priority = value};
 }
 
 static struct job_event finished(enum job_finish reason, int64_t end_us)
@@ -133,6 +142,70 @@ static void an_impossible_event_is_refused_and_leaves_no_trace(void **state)
     assert_int_equal(store_find(store, id)->last_seq, 1);
     assert_int_equal(append(store, id, started), LTD_OK);
     assert_int_equal(store_find(store, id)->last_seq, 2);
+    store_destroy(store);
+}
+
+/* One event of each kind. */
+static struct job_event event_of(enum job_event_kind kind)
+{
+    static const enum job_finish reasons[JOB_EV_N_KINDS] = {
+        [JOB_EV_SUCCEEDED] = JOB_FINISH_STOP,
+        [JOB_EV_CANCELLED] = JOB_FINISH_CANCELLED,
+        [JOB_EV_FAILED] = JOB_FINISH_DEADLINE,
+    };
+    switch (kind) {
+    case JOB_EV_QUEUED:
+        return queued("", "");
+    case JOB_EV_STARTED:
+        return started;
+    case JOB_EV_TOKEN:
+        return token(1, "t", 1);
+    case JOB_EV_PRIORITY:
+        return priority(7);
+    case JOB_EV_SUCCEEDED:
+    case JOB_EV_CANCELLED:
+    case JOB_EV_FAILED:
+    case JOB_EV_N_KINDS:
+        break;
+    }
+    return finished(reasons[kind], 9);
+}
+
+/* The log asks the table about every pair, and a refused event leaves the job as it was. */
+static void every_pair_of_state_and_event_is_kept_or_refused_as_the_table_says(void **state)
+{
+    static const enum job_event_kind ways[JOB_N_STATES][3] = {
+        [JOB_QUEUED] = {JOB_EV_QUEUED},
+        [JOB_RUNNING] = {JOB_EV_QUEUED, JOB_EV_STARTED},
+        [JOB_SUCCEEDED] = {JOB_EV_QUEUED, JOB_EV_STARTED, JOB_EV_SUCCEEDED},
+        [JOB_CANCELLED] = {JOB_EV_QUEUED, JOB_EV_STARTED, JOB_EV_CANCELLED},
+        [JOB_FAILED] = {JOB_EV_QUEUED, JOB_EV_STARTED, JOB_EV_FAILED},
+    };
+    static const size_t lengths[JOB_N_STATES] = {0, 1, 2, 3, 3, 3};
+    struct store *store = open_store(1000, INT64_MAX, HUGE);
+    struct job_id_maker maker = {0};
+    (void)state;
+    for (int from = JOB_QUEUED; from < JOB_N_STATES; from++) {
+        for (int kind = JOB_EV_STARTED; kind < JOB_EV_N_KINDS; kind++) {
+            char id[JOB_ID_CHARS + 1];
+            enum job_state to;
+            make_id(&maker, id);
+            for (size_t i = 0; i < lengths[from]; i++)
+                assert_int_equal(append(store, id, event_of(ways[from][i])), LTD_OK);
+            const struct job *job = store_find(store, id);
+            struct job before = *job;
+            assert_int_equal(before.state, from);
+            bool is_row = job_next_state(before.state, (enum job_event_kind)kind, &to);
+            enum ltd_code found = append(store, id, event_of((enum job_event_kind)kind));
+            if (found != (is_row ? LTD_OK : LTD_E_CORRUPT))
+                fail_msg("%s + %s: found code %d", job_state_name(before.state),
+                         job_event_kind_name((enum job_event_kind)kind), found);
+            if (is_row)
+                assert_int_equal(job->state, to);
+            else
+                assert_memory_equal(job, &before, sizeof before);
+        }
+    }
     store_destroy(store);
 }
 
@@ -341,11 +414,14 @@ static void a_pinned_job_outlives_its_being_forgotten(void **state)
     add_finished(store, &maker, id, 1);
     const struct job *job = store_find(store, id);
     store_pin(store, job);
+    store_pin(store, job); /* by two readers, say a watch and a continuation */
     assert_int_equal(store_expire(store, 100), 0); /* retention waits for readers */
     store_forget(store, job);                      /* delete does not */
     assert_null(store_find(store, id));
     assert_int_equal(store_read(store, job, 0, see, &seen, NULL), 0);
     assert_int_equal(seen.n, 2);
+    assert_string_equal(job->id, id);
+    store_unpin(store, job);
     assert_string_equal(job->id, id);
     store_unpin(store, job); /* freed here: the sanitizer build checks it */
     store_destroy(store);
@@ -382,6 +458,7 @@ int main(void)
         cmocka_unit_test(a_job_begins_with_queued_and_is_found_by_both_ids),
         cmocka_unit_test(an_id_or_a_request_id_makes_one_job_only),
         cmocka_unit_test(an_impossible_event_is_refused_and_leaves_no_trace),
+        cmocka_unit_test(every_pair_of_state_and_event_is_kept_or_refused_as_the_table_says),
         cmocka_unit_test(reading_from_any_number_gives_the_same_events),
         cmocka_unit_test(a_log_stops_at_its_bound_and_can_still_be_finished),
         cmocka_unit_test(pages_of_a_list_hold_every_job_once_newest_first),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tests/kernels/test_attention.c - attention over pages: against a double oracle, and equal bits in
- * every tier, for every number of threads and whatever else is in the call.
+ * every tier, for every number of threads and whatever else is in the call; over a bf16 pool the
+ * bits of an f32 pool that holds the same numbers.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -13,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/size.h"
+#include "kernels/bf16.h"
 #include "kernels/dispatch.h"
 #include "random.h"
 
@@ -26,7 +28,9 @@
 
 struct scene {
     float *pool;
-    struct kern_kv_layer kv;
+    uint16_t *halves;          /* of scene_new_rounded: the same numbers in bf16 */
+    struct kern_kv_layer kv;   /* of pool */
+    struct kern_kv_layer kv16; /* of halves */
     float q[N_QUERIES][HEADS * DIM];
     float out[N_QUERIES][HEADS * DIM];
     int16_t planes[N_QUERIES][MAX_KEYS];
@@ -54,7 +58,12 @@ static struct scene *scene_new(void)
     s->pool = ltd_alloc(N_PAGES * PLANES * plane, sizeof *s->pool);
     assert_non_null(s->pool);
     random_fill(s->pool, N_PAGES * PLANES * plane, 1.5f, 11);
-    s->kv = (struct kern_kv_layer){s->pool, PLANES * plane, plane, HEADS, DIM};
+    s->kv = (struct kern_kv_layer){.pool = s->pool,
+                                   .format = KERN_KV_F32,
+                                   .page_stride = PLANES * plane,
+                                   .plane_stride = plane,
+                                   .n_heads = HEADS,
+                                   .head_dim = DIM};
     uint64_t random = 5;
     for (int32_t i = 0; i < N_QUERIES; i++) {
         int32_t n_keys = 1 + (i * 7) % MAX_KEYS;
@@ -66,17 +75,41 @@ static struct scene *scene_new(void)
     return s;
 }
 
+/* A scene whose numbers all are bf16, in both formats. */
+static struct scene *scene_new_rounded(void)
+{
+    struct scene *s = scene_new();
+    size_t n = N_PAGES * s->kv.page_stride;
+    s->halves = ltd_alloc(n, sizeof *s->halves);
+    assert_non_null(s->halves);
+    for (size_t i = 0; i < n; i++) {
+        s->halves[i] = kern_bf16_round(s->pool[i]);
+        s->pool[i] = kern_bf16_widen(s->halves[i]);
+    }
+    s->kv16 = s->kv;
+    s->kv16.pool = s->halves;
+    s->kv16.format = KERN_KV_BF16;
+    return s;
+}
+
 static void scene_free(struct scene *s)
 {
+    ltd_free(s->halves);
     ltd_free(s->pool);
     free(s);
 }
 
-static void run(struct scene *s, const struct kern_ops *ops, int32_t threads)
+static void run_over(struct scene *s, const struct kern_kv_layer *kv, const struct kern_ops *ops,
+                     int32_t threads)
 {
     struct kern_ctx ctx = {ops, threads, 0};
     memset(s->out, 0xFF, sizeof s->out);
-    ops->attention(&ctx, &s->kv, s->queries, N_QUERIES, s->scores, STRIDE);
+    ops->attention(&ctx, kv, s->queries, N_QUERIES, s->scores, STRIDE);
+}
+
+static void run(struct scene *s, const struct kern_ops *ops, int32_t threads)
+{
+    run_over(s, &s->kv, ops, threads);
 }
 
 static const struct kern_ops *tier(const char *name)
@@ -207,6 +240,48 @@ static void keys_that_are_not_visible_do_not_matter(void **state)
     }
 }
 
+static void bf16_attention_has_the_bits_of_f32_attention_over_the_same_numbers(void **state)
+{
+    static float expected[N_QUERIES][HEADS * DIM];
+    (void)state;
+    struct scene *s = scene_new_rounded();
+    for (int32_t t = 0; t < kern_tier_count(); t++) {
+        struct kern_tier_info info;
+        kern_tier_describe(t, &info);
+        if (!info.available)
+            continue;
+        run(s, tier(info.name), 1);
+        memcpy(expected, s->out, sizeof expected);
+        for (int32_t n = 1; n <= 8; n++) {
+            run_over(s, &s->kv16, tier(info.name), n);
+            if (memcmp(expected, s->out, sizeof expected) != 0)
+                fail_msg("tier %s with %d threads: bf16 differs from f32", info.name, n);
+        }
+        for (int32_t i = 0; i < N_QUERIES; i++)
+            for (int32_t h = 0; h < HEADS; h++)
+                check_against_double(s, i, h);
+    }
+    scene_free(s);
+}
+
+/* Infinite and missing numbers must reach the sum as what they are. */
+static void bf16_attention_sees_infinities_and_nans(void **state)
+{
+    (void)state;
+    for (int t = 0; t < 2; t++) {
+        struct scene *s = scene_new_rounded();
+        size_t plane = (size_t)page_order[0] * s->kv.page_stride, value = HEADS * DIM * 16;
+        const struct kern_ops *ops = tier(t ? "openblas" : "ref");
+        s->halves[plane + value] = 0x7F80;     /* query 0: head 0, key 0, element 0 */
+        s->halves[plane + value + 1] = 0x7FC0; /* element 1 */
+        run_over(s, &s->kv16, ops, 1);
+        assert_true(isinf(s->out[0][0]));
+        assert_true(isnan(s->out[0][1]));
+        assert_true(isfinite(s->out[0][2]));
+        scene_free(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +289,8 @@ int main(void)
         cmocka_unit_test(all_tiers_and_thread_counts_give_the_same_bits),
         cmocka_unit_test(a_query_alone_and_in_company_has_the_same_bits),
         cmocka_unit_test(keys_that_are_not_visible_do_not_matter),
+        cmocka_unit_test(bf16_attention_has_the_bits_of_f32_attention_over_the_same_numbers),
+        cmocka_unit_test(bf16_attention_sees_infinities_and_nans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,6 +100,15 @@ static void rope_one_bit_off(const struct kern_ctx *ctx, float *x, const float *
     x[n_heads * head_dim - 1] = nextafterf(x[n_heads * head_dim - 1], INFINITY);
 }
 
+static void bf16_attention_one_bit_off(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,
+                                       const struct kern_query *queries, int32_t n_queries,
+                                       float *scores, size_t scores_stride)
+{
+    base->attention(ctx, kv, queries, n_queries, scores, scores_stride);
+    if (kv->format == KERN_KV_BF16)
+        queries[0].out[7] = nextafterf(queries[0].out[7], INFINITY);
+}
+
 static void the_fingerprint_sees_one_bit_of_one_kernel(void **state)
 {
     (void)state;
@@ -110,6 +119,9 @@ static void the_fingerprint_sees_one_bit_of_one_kernel(void **state)
     assert_true(fingerprint(&wrapped, 1) != right);
     wrapped = *base;
     wrapped.rope = rope_one_bit_off;
+    assert_true(fingerprint(&wrapped, 1) != right);
+    wrapped = *base;
+    wrapped.attention = bf16_attention_one_bit_off;
     assert_true(fingerprint(&wrapped, 1) != right);
 }
 

@@ -21,7 +21,7 @@
 #define MAX_ARRAYS 256
 #define MAX_CALL   16 /* positions of one sequence in one call */
 #define N_NEW      20
-#define AUTO_DIFF  MODEL_EXIT_LATENT_DIFF_DEFAULT
+#define MAX_STEPS  32 /* of adaptive decoding */
 
 struct player {
     const struct golden_setup *setup;
@@ -86,8 +86,12 @@ static int64_t int_at(const struct model_tensor *t, int64_t i)
 
 static struct rig *rig_for(const struct player *p, const char *policy)
 {
-    const struct rig_spec spec = {p->setup->dir, p->setup->ops, p->setup->n_ranks,
-                                  p->setup->n_threads, policy};
+    const struct rig_spec spec = {.dir = p->setup->dir,
+                                  .ops = p->setup->ops,
+                                  .n_ranks = p->setup->n_ranks,
+                                  .n_threads = p->setup->n_threads,
+                                  .policy = policy,
+                                  .kv_format = p->setup->kv_format};
     return rig_create(&spec);
 }
 
@@ -139,22 +143,22 @@ static void call_prelude(struct call *c, const int32_t *tokens)
         rig_fail("model_border_prelude", &err);
 }
 
-/* One step; returns the mean relative change of the latents. */
-static double call_step(struct call *c, int32_t step)
+/* One step; returns the mean of what was asked for. */
+static double call_step(struct call *c, int32_t step, enum model_exit_value want)
 {
-    double diffs[2 * MAX_CALL];
+    double values[2 * MAX_CALL];
     size_t n = (size_t)rig_config(c->rig)->n_embd;
     for (int32_t i = 0; i < c->n; i++)
         c->slots[i] = (struct model_slot){
             .place = rig_place(c->rig, c->seq[i], c->position[i], step),
             .latent = c->latent + (size_t)i * n,
             .e = c->e + (size_t)i * n,
-            .want_diff = true,
+            .want = want,
         };
     rig_step(c->rig, c->slots, c->n);
     for (int32_t i = 0; i < c->n; i++)
-        diffs[i] = c->slots[i].latent_diff;
-    return model_exit_mean(diffs, c->n);
+        values[i] = c->slots[i].value;
+    return model_exit_mean(values, c->n);
 }
 
 static void call_coda(struct call *c)
@@ -206,7 +210,7 @@ static void play_forward(struct player *p, bool zero)
     if (!zero)
         memcpy(c.latent, init->data, init->bytes);
     for (int32_t steps = 1; steps <= 32; steps++) {
-        call_step(&c, steps - 1);
+        call_step(&c, steps - 1, MODEL_VALUE_NONE);
         if (!zero && p->small_case_only && steps <= 8)
             memcpy(floats_new(p, (int64_t)c.n * config->n_embd, "inter.state.after_step%d", steps),
                    c.latent, (size_t)c.n * (size_t)config->n_embd * sizeof(float));
@@ -242,11 +246,13 @@ static void bench_open(struct bench *b, const struct player *p, int32_t n_layers
     b->rope = model_rope_create(b->env.config.head_dim, b->env.config.rope_base, 16, &err);
     b->env.rope = b->rope;
     b->exchange = model_exchange_local(&b->env.config);
-    const struct model_kv_spec spec = {2,
-                                       n_layers,
-                                       b->env.config.n_heads,
-                                       b->env.config.head_dim,
-                                       {.n_planes = 1, .holes = MODEL_KV_LATEST}};
+    const struct model_kv_spec spec = {
+        .n_pages = 2,
+        .n_layers = n_layers,
+        .n_heads = b->env.config.n_heads,
+        .head_dim = b->env.config.head_dim,
+        .policy = {.n_planes = 1, .holes = MODEL_KV_LATEST},
+    };
     b->kv = model_kv_create(&spec, &err);
     assert_true(b->rope && b->kv);
     if (model_work_init(&b->work, &b->env, 2 * MAX_CALL, 16, &err) != 0)
@@ -438,13 +444,53 @@ static int32_t argmax(const float *x, int32_t n)
     return best;
 }
 
-/* Steps until the rule says stop; values[] gets each checked value. Returns steps done. */
-static int32_t think(struct call *c, const struct model_exit_rule *rule, float *values)
+static struct model_exit_rule fixed_rule(int32_t steps)
 {
+    return (struct model_exit_rule){
+        .kind = MODEL_EXIT_FIXED, .min_steps = 1, .max_steps = steps, .check_every = 1};
+}
+
+/* A rule as the vectors were made with: looked at after every step, published threshold. */
+static struct model_exit_rule auto_rule(enum model_exit_kind kind)
+{
+    return (struct model_exit_rule){.kind = kind,
+                                    .min_steps = 1,
+                                    .max_steps = MAX_STEPS,
+                                    .check_every = 1,
+                                    .threshold = model_exit_default_threshold(kind)};
+}
+
+static const float *last_logits(const struct call *c)
+{
+    return c->logits + (size_t)(c->n - 1) * (size_t)rig_config(c->rig)->vocab;
+}
+
+/* A memory for the rule, if it needs one. */
+static void memory_open(struct model_exit_memory *memory, const struct model_exit_rule *rule,
+                        const struct rig *rig)
+{
+    struct ltd_err err = {0};
+    *memory = (struct model_exit_memory){0};
+    if (model_exit_uses_logits(rule->kind) &&
+        model_exit_memory_init(memory, rule->kind, rig_config(rig)->vocab, &err) != 0)
+        rig_fail("model_exit_memory_init", &err);
+}
+
+/* Steps until the rule says stop; values[] gets each checked value. Returns steps done. */
+static int32_t think(struct call *c, const struct model_exit_rule *rule,
+                     struct model_exit_memory *memory, float *values)
+{
+    bool uses_logits = model_exit_uses_logits(rule->kind);
+    if (uses_logits)
+        model_exit_memory_reset(memory);
     for (int32_t done = 1;; done++) {
-        double diff = call_step(c, done - 1);
-        values[done - 1] = (float)diff;
-        if (model_exit_now(rule, done, diff))
+        double value = call_step(c, done - 1, model_exit_value_of(rule->kind));
+        if (uses_logits && model_exit_is_due(rule, done)) {
+            call_coda(c);
+            value = model_exit_memory_check(memory, last_logits(c));
+        }
+        values[done - 1] = (float)value;
+        if (model_exit_now(rule, done, value))
             return done;
     }
 }
@@ -489,17 +535,19 @@ static void play_decode(struct player *p, const struct decode *d)
     static float values[N_NEW][RIG_MAX_STEPS];
     int64_t *out = ints_new(p, N_NEW, "%s.tokens", d->name);
     float *logits = floats_new(p, (int64_t)N_NEW * vocab, "%s.logits", d->name);
+    struct model_exit_memory memory;
     struct call c;
     call_init(&c, rig);
+    memory_open(&memory, &d->rule, rig);
     for (int32_t i = 0; i < length; i++) {
         tokens[i] = (int32_t)int_at(prompt, i);
         call_add(&c, 3, i);
     }
     for (int32_t i = 0; i < N_NEW; i++) {
         call_prelude(&c, tokens);
-        spent[i] = think(&c, &d->rule, values[i]);
+        spent[i] = think(&c, &d->rule, &memory, values[i]);
         call_coda(&c);
-        const float *last = c.logits + (size_t)(c.n - 1) * (size_t)vocab;
+        const float *last = last_logits(&c);
         memcpy(logits + (size_t)i * (size_t)vocab, last, (size_t)vocab * sizeof *last);
         out[i] = tokens[0] = argmax(last, vocab);
         warm_start(&c, d->warm);
@@ -510,6 +558,7 @@ static void play_decode(struct player *p, const struct decode *d)
         memcpy(ints_new(p, N_NEW, "%s.steps", d->name), spent, sizeof spent);
     if (d->keep_values)
         keep_values(p, d->name, values, spent);
+    model_exit_memory_fini(&memory);
     call_fini(&c);
     rig_destroy(rig);
 }
@@ -518,46 +567,49 @@ static void play_fixed(struct player *p, const char *policy, int32_t steps)
 {
     char name[96];
     snprintf(name, sizeof name, "gen.%s.r%d", policy, steps);
-    const struct decode d = {
-        .name = name, .policy = policy, .rule = {MODEL_EXIT_FIXED, 1, steps, 0.0}};
+    const struct decode d = {.name = name, .policy = policy, .rule = fixed_rule(steps)};
     play_decode(p, &d);
 }
 
-static void play_adaptive(struct player *p, const char *policy)
+static void play_adaptive(struct player *p, enum model_exit_kind kind, const char *policy)
 {
     char name[96];
-    snprintf(name, sizeof name, "adaptive.latent-diff.%s", policy);
+    snprintf(name, sizeof name, "adaptive.%s.%s", model_exit_name(kind), policy);
     const struct decode d = {.name = name,
                              .policy = policy,
                              .keep_steps = true,
                              .keep_values = true,
-                             .rule = {MODEL_EXIT_LATENT_DIFF, 1, 32, AUTO_DIFF}};
+                             .rule = auto_rule(kind)};
     play_decode(p, &d);
-    floats_new(p, 1, "%s.threshold", name)[0] = (float)AUTO_DIFF;
+    floats_new(p, 1, "%s.threshold", name)[0] = (float)d.rule.threshold;
 }
 
 /* The prompt one token at a time, each with an exit of its own. */
-static void play_tokenwise(struct player *p, const char *policy)
+static void play_tokenwise(struct player *p, enum model_exit_kind kind, const char *policy)
 {
+    const char *rule_name = model_exit_name(kind);
     struct rig *rig = rig_for(p, policy);
     const struct model_tensor *prompt = input(p, "gen.prompt");
     int32_t vocab = rig_config(rig)->vocab, length = (int32_t)prompt->shape[1];
-    const struct model_exit_rule rule = {MODEL_EXIT_LATENT_DIFF, 1, 32, AUTO_DIFF};
-    int64_t *steps = ints_new(p, length, "tokenwise.latent-diff.steps");
-    float *logits = floats_new(p, (int64_t)length * vocab, "tokenwise.latent-diff.logits");
+    const struct model_exit_rule rule = auto_rule(kind);
+    int64_t *steps = ints_new(p, length, "tokenwise.%s.steps", rule_name);
+    float *logits = floats_new(p, (int64_t)length * vocab, "tokenwise.%s.logits", rule_name);
     float values[RIG_MAX_STEPS];
+    struct model_exit_memory memory;
     struct call c;
     call_init(&c, rig);
+    memory_open(&memory, &rule, rig);
     for (int32_t i = 0; i < length; i++) {
         int32_t token = (int32_t)int_at(prompt, i);
         c.n = 0;
         call_add(&c, 0, i);
         call_prelude(&c, &token);
         warm_start(&c, COLD);
-        steps[i] = think(&c, &rule, values);
+        steps[i] = think(&c, &rule, &memory, values);
         call_coda(&c);
         memcpy(logits + (size_t)i * (size_t)vocab, c.logits, (size_t)vocab * sizeof *logits);
     }
+    model_exit_memory_fini(&memory);
     call_fini(&c);
     rig_destroy(rig);
 }
@@ -611,29 +663,42 @@ static void play_small_case(struct player *p)
     play_fixed(p, "compress-s16", 8);
     play_fixed(p, "latest-m4-compress-s4", 8);
     play_fixed(p, "compress-anchor", 13);
-    play_adaptive(p, "latest-m4");
-    play_adaptive(p, "latest-m4-compress-s16");
+    play_adaptive(p, MODEL_EXIT_LATENT_DIFF, "latest-m4");
+    play_adaptive(p, MODEL_EXIT_LATENT_DIFF, "latest-m4-compress-s16");
 }
 
-static void play_all(struct player *p)
+static const char *adaptive_policy_of(const struct player *p)
 {
-    const char *adaptive_policy = p->small_case_only ? "latest-m4" : "full";
-    play_forward(p, false);
-    play_forward(p, true);
+    return p->small_case_only ? "latest-m4" : "full";
+}
+
+static void play_logit_rules(struct player *p)
+{
+    const char *policy = adaptive_policy_of(p);
+    for (int kind = 0; kind < MODEL_N_EXITS; kind++)
+        if (model_exit_uses_logits((enum model_exit_kind)kind))
+            play_adaptive(p, (enum model_exit_kind)kind, policy);
+    play_tokenwise(p, MODEL_EXIT_KL, policy);
+}
+
+static void play_decoding(struct player *p)
+{
+    const char *adaptive_policy = adaptive_policy_of(p);
     play_fixed(p, "full", 8);
     play_fixed(p, "full", 32);
-    play_adaptive(p, "full");
-    play_tokenwise(p, adaptive_policy);
+    play_adaptive(p, MODEL_EXIT_LATENT_DIFF, "full");
+    play_adaptive(p, MODEL_EXIT_COSINE, adaptive_policy);
+    play_tokenwise(p, MODEL_EXIT_LATENT_DIFF, adaptive_policy);
     const struct decode continuous = {.name = "gen.continuous.full.r4",
                                       .policy = "full",
                                       .warm = WARM_NORMED,
-                                      .rule = {MODEL_EXIT_FIXED, 1, 4, 0.0}};
+                                      .rule = fixed_rule(4)};
     play_decode(p, &continuous);
     const struct decode adaptive = {.name = "adaptive_continuous.latent-diff",
                                     .policy = adaptive_policy,
                                     .warm = WARM_RAW,
                                     .keep_steps = true,
-                                    .rule = {MODEL_EXIT_LATENT_DIFF, 1, 32, AUTO_DIFF}};
+                                    .rule = auto_rule(MODEL_EXIT_LATENT_DIFF)};
     play_decode(p, &adaptive);
     play_sampling(p);
     if (p->small_case_only)
@@ -654,7 +719,12 @@ struct golden_run *golden_run(const struct golden_setup *setup)
         rig_fail("model_safetensors_open", &err);
     struct player p = {.setup = setup, .golden = golden, .run = run};
     p.small_case_only = model_safetensors_find(golden, "inter.embed_scaled") != NULL;
-    play_all(&p);
+    play_forward(&p, false);
+    play_forward(&p, true);
+    if (setup->extent != GOLDEN_FORWARD_ONLY)
+        play_decoding(&p);
+    if (setup->extent == GOLDEN_ALL)
+        play_logit_rules(&p);
     model_safetensors_close(golden);
     return run;
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "kernels/kernels.h"
+#include "model/kv.h"
 #include "model/safetensors.h"
 
 struct golden_array {
@@ -27,11 +28,17 @@ struct golden_run {
     int32_t n_arrays;
 };
 
+/* How much of it. Rules of logits are looked at outside the ranks, at the price of as many steps as
+ * all the rest: what only asks about ranks and threads leaves them out. */
+enum golden_extent { GOLDEN_ALL, GOLDEN_NO_LOGIT_RULES, GOLDEN_FORWARD_ONLY };
+
 struct golden_setup {
     const char *dir; /* of the case */
     const struct kern_ops *ops;
     int32_t n_ranks;
     int32_t n_threads;
+    enum model_kv_format kv_format;
+    enum golden_extent extent;
 };
 
 /* Fails the running test on any error. */

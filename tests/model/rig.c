@@ -22,6 +22,7 @@ struct rank {
     struct model_exchange exchange;
     struct model_slot slots[RIG_MAX_SLOTS];
     float *latents;   /* [RIG_MAX_SLOTS][n] this rank's replicas */
+    float *previous;  /* [RIG_MAX_SLOTS][n] likewise, for slots that keep it */
     const float *own; /* offered to the gather under way */
     enum model_part part;
     int32_t n_pos;
@@ -100,8 +101,15 @@ static void *rank_main(void *arg)
     }
 }
 
+static float *rows_new(int32_t width)
+{
+    float *rows = calloc((size_t)RIG_MAX_SLOTS * (size_t)width, sizeof *rows);
+    assert_non_null(rows);
+    return rows;
+}
+
 static void start_rank(struct rig *rig, int32_t idx, const struct kern_ctx *ctx,
-                       const struct model_kv_policy *policy)
+                       const struct model_kv_policy *policy, enum model_kv_format kv_format)
 {
     struct rank *rank = &rig->ranks[idx];
     struct ltd_err err = {0};
@@ -112,6 +120,7 @@ static void start_rank(struct rig *rig, int32_t idx, const struct kern_ctx *ctx,
         .max_positions = config->max_positions,
         .n_pages = RIG_MAX_SEQS * RIG_SEQ_PAGES,
         .policy = *policy,
+        .kv_format = kv_format,
     };
     rank->rig = rig;
     rank->idx = idx;
@@ -119,8 +128,8 @@ static void start_rank(struct rig *rig, int32_t idx, const struct kern_ctx *ctx,
     rank->core = model_core_create(rig->ckpt, ctx, &options, &err);
     if (!rank->core)
         rig_fail("model_core_create", &err);
-    rank->latents = calloc((size_t)RIG_MAX_SLOTS * (size_t)config->n_embd, sizeof(float));
-    assert_non_null(rank->latents);
+    rank->latents = rows_new(config->n_embd);
+    rank->previous = rows_new(config->n_embd);
 }
 
 /* Page numbers of a sequence are far apart and descend, so nothing can rely on neighbours. */
@@ -142,8 +151,10 @@ struct rig *rig_create(const struct rig_spec *spec)
     const struct model_config *config = model_checkpoint_config(rig->ckpt);
     const struct kern_ctx ctx = {spec->ops, spec->n_threads, 0};
     /* Small and odd: longer calls are cut, which must not show. */
-    const struct model_border_options border = {7, config->max_positions,
-                                                RIG_MAX_SEQS * RIG_SEQ_PAGES};
+    const struct model_border_options border = {.max_batch = 7,
+                                                .max_positions = config->max_positions,
+                                                .n_pages = RIG_MAX_SEQS * RIG_SEQ_PAGES,
+                                                .kv_format = spec->kv_format};
     rig->border = model_border_create(rig->ckpt, &ctx, &border, &err);
     if (!rig->border)
         rig_fail("model_border_create", &err);
@@ -154,7 +165,7 @@ struct rig *rig_create(const struct rig_spec *spec)
     rig->n_ranks = spec->n_ranks;
     for (int32_t r = 0; r < rig->n_ranks; r++) {
         rig->shards[r] = share(config, r, rig->n_ranks);
-        start_rank(rig, r, &ctx, &policy);
+        start_rank(rig, r, &ctx, &policy, spec->kv_format);
     }
     pthread_barrier_init(&rig->gate, NULL, (unsigned)rig->n_ranks);
     pthread_barrier_init(&rig->round, NULL, (unsigned)rig->n_ranks + 1);
@@ -171,6 +182,7 @@ void rig_destroy(struct rig *rig)
         pthread_join(rig->ranks[r].thread, NULL);
         model_core_destroy(rig->ranks[r].core);
         free(rig->ranks[r].latents);
+        free(rig->ranks[r].previous);
     }
     pthread_barrier_destroy(&rig->gate);
     pthread_barrier_destroy(&rig->round);
@@ -212,7 +224,27 @@ static void hand_out(struct rig *rig, const struct model_slot *slots, int32_t n_
             *copy = slots[i];
             copy->latent = rig->ranks[r].latents + (size_t)i * n;
             memcpy(copy->latent, slots[i].latent, n * sizeof *copy->latent);
+            if (!slots[i].previous)
+                continue;
+            copy->previous = rig->ranks[r].previous + (size_t)i * n;
+            memcpy(copy->previous, slots[i].previous, n * sizeof *copy->previous);
         }
+}
+
+/* Slot `i` of a rank against the same slot of rank 0. */
+static void same_slot(const struct rig *rig, int32_t rank, int32_t i)
+{
+    const struct model_slot *a = &rig->ranks[rank].slots[i], *b = &rig->ranks[0].slots[i];
+    size_t bytes = (size_t)rig_config(rig)->n_embd * sizeof(float);
+    if (memcmp(a->latent, b->latent, bytes) != 0)
+        fail_msg("rank %d of %d holds another latent for slot %d than rank 0", rank, rig->n_ranks,
+                 i);
+    if (a->previous && memcmp(a->previous, b->previous, bytes) != 0)
+        fail_msg("rank %d of %d holds another previous latent for slot %d than rank 0", rank,
+                 rig->n_ranks, i);
+    if (memcmp(&a->value, &b->value, sizeof a->value) != 0)
+        fail_msg("rank %d of %d measures %.17g in slot %d, rank 0 %.17g", rank, rig->n_ranks,
+                 a->value, i, b->value);
 }
 
 void rig_step(struct rig *rig, struct model_slot *slots, int32_t n_slots)
@@ -227,12 +259,13 @@ void rig_step(struct rig *rig, struct model_slot *slots, int32_t n_slots)
         if (rig->ranks[r].rc != 0)
             rig_fail("model_core_step", &rig->ranks[r].err);
         for (int32_t i = 0; i < n_slots; i++)
-            if (memcmp(rig->ranks[r].slots[i].latent, rig->ranks[0].slots[i].latent, bytes) != 0)
-                fail_msg("rank %d of %d holds another latent for slot %d than rank 0", r,
-                         rig->n_ranks, i);
+            same_slot(rig, r, i);
     }
     for (int32_t i = 0; i < n_slots; i++) {
-        memcpy(slots[i].latent, rig->ranks[0].slots[i].latent, bytes);
-        slots[i].latent_diff = rig->ranks[0].slots[i].latent_diff;
+        const struct model_slot *done = &rig->ranks[0].slots[i];
+        memcpy(slots[i].latent, done->latent, bytes);
+        if (slots[i].previous)
+            memcpy(slots[i].previous, done->previous, bytes);
+        slots[i].value = done->value;
     }
 }

@@ -3,8 +3,9 @@
  * tests/model/rig.h - a whole model in one process: border, and a rank group of threads.
  *
  * Ranks are threads that meet at a barrier for every gather, each with its own packed shard, KV
- * pool and latents, as real ranks have. After each step the latents of all ranks are compared bit
- * for bit: replicas that drift apart fail the test at the step where it happens.
+ * pool and latents, as real ranks have. After each step everything that a slot gives back is
+ * compared between all ranks bit for bit: replicas that drift apart fail the test at the step where
+ * it happens.
  *
  * Shares grow with the square of the rank's index, so some ranks own no head and some nearly
  * nothing at all.
@@ -31,6 +32,7 @@ struct rig_spec {
     int32_t n_ranks;
     int32_t n_threads;
     const char *policy; /* published name */
+    enum model_kv_format kv_format;
 };
 
 /* Fails the running test on any error. */

@@ -4,7 +4,7 @@
  *
  * The story of one sequence (a prompt of 19 positions, so that it crosses a page, then four decoded
  * ones) is told alone, among strangers at other depths, in chunks, and on a rank group; every
- * latent after every step must agree.
+ * latent after every step must agree, and so must what was measured of it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,9 +28,11 @@
 #define MAX_N     64
 #define STRANGERS 16
 
-/* Everything that happens to the sequence: latents after each step, hidden rows at the end. */
+/* Everything that happens to the sequence: latents after each step, hidden rows at the end. A value
+ * is of the kind that the position's number says. */
 struct story {
     float latent[LENGTH][STEPS][MAX_N];
+    double value[LENGTH][STEPS];
     float hidden[LENGTH][MAX_N];
 };
 
@@ -39,6 +41,7 @@ struct teller {
     int32_t n;
     float e[LENGTH][MAX_N];
     float latent[LENGTH][MAX_N];
+    float previous[LENGTH][MAX_N];
     /* strangers: sequences 8 .. 8 + STRANGERS - 1 at their position 0, at their own depths */
     bool crowded;
     uint64_t random;
@@ -87,18 +90,24 @@ static void add_stranger(struct teller *t, int32_t i, struct model_slot *slot)
 static void tick(struct teller *t, struct story *story, int32_t begin, int32_t end, int32_t step)
 {
     struct model_slot slots[RIG_MAX_SLOTS];
-    int32_t n_slots = 0, stranger = 0;
+    int32_t at[LENGTH], n_slots = 0, stranger = 0;
     for (int32_t p = begin; p < end; p++) {
         while (t->crowded && stranger < STRANGERS && next_random(t) % 2)
             add_stranger(t, stranger++, &slots[n_slots++]);
-        slots[n_slots++] = (struct model_slot){
-            .place = rig_place(t->rig, 0, p, step), .latent = t->latent[p], .e = t->e[p]};
+        at[p] = n_slots;
+        slots[n_slots++] = (struct model_slot){.place = rig_place(t->rig, 0, p, step),
+                                               .latent = t->latent[p],
+                                               .previous = t->previous[p],
+                                               .e = t->e[p],
+                                               .want = (enum model_exit_value)(p % MODEL_N_VALUES)};
     }
     while (t->crowded && stranger < STRANGERS)
         add_stranger(t, stranger++, &slots[n_slots++]);
     rig_step(t->rig, slots, n_slots);
-    for (int32_t p = begin; p < end; p++)
+    for (int32_t p = begin; p < end; p++) {
         memcpy(story->latent[p][step], t->latent[p], (size_t)t->n * sizeof(float));
+        story->value[p][step] = slots[at[p]].value;
+    }
 }
 
 static void leave(struct teller *t, struct story *story, int32_t begin, int32_t end)
@@ -134,7 +143,15 @@ struct telling {
     const char *tier, *policy;
     int32_t n_ranks, n_threads, chunk;
     bool crowded;
+    enum model_kv_format kv_format;
 };
+
+/* One rank, one thread, the prompt in one piece, nobody else. */
+static struct telling plainly(const char *tier, const char *policy)
+{
+    return (struct telling){
+        .tier = tier, .policy = policy, .n_ranks = 1, .n_threads = 1, .chunk = PROMPT};
+}
 
 static struct story *told(const struct telling *how)
 {
@@ -142,7 +159,12 @@ static struct story *told(const struct telling *how)
     const struct kern_ops *ops = kern_tier_find(how->tier, &err);
     if (!ops)
         rig_fail("kern_tier_find", &err);
-    const struct rig_spec spec = {DIR, ops, how->n_ranks, how->n_threads, how->policy};
+    const struct rig_spec spec = {.dir = DIR,
+                                  .ops = ops,
+                                  .n_ranks = how->n_ranks,
+                                  .n_threads = how->n_threads,
+                                  .policy = how->policy,
+                                  .kv_format = how->kv_format};
     struct story *story = calloc(1, sizeof *story);
     struct teller *t = calloc(1, sizeof *t);
     assert_true(story && t);
@@ -162,6 +184,8 @@ static void same_story(const struct story *a, const struct story *b, const char 
         for (int32_t s = 0; s < STEPS; s++)
             if (memcmp(a->latent[p][s], b->latent[p][s], sizeof a->latent[p][s]) != 0)
                 fail_msg("%s: the latent of position %d differs after step %d", what, p, s);
+        if (memcmp(a->value[p], b->value[p], sizeof a->value[p]) != 0)
+            fail_msg("%s: a value of position %d differs", what, p);
         if (memcmp(a->hidden[p], b->hidden[p], sizeof a->hidden[p]) != 0)
             fail_msg("%s: the hidden row of position %d differs", what, p);
     }
@@ -175,7 +199,7 @@ static void neighbours_in_the_batch_do_not_matter(void **state)
     (void)state;
     for (int t = 0; t < 2; t++)
         for (int p = 0; p < 3; p++) {
-            struct telling how = {tiers[t], policies[p], 1, 1, PROMPT, false};
+            struct telling how = plainly(tiers[t], policies[p]);
             struct story *alone = told(&how);
             how.crowded = true;
             how.n_threads = 2;
@@ -192,7 +216,7 @@ static void chunks_of_a_prompt_do_not_matter(void **state)
     (void)state;
     for (int t = 0; t < 2; t++)
         for (int p = 0; p < 3; p++) {
-            struct telling how = {tiers[t], policies[p], 1, 1, PROMPT, false};
+            struct telling how = plainly(tiers[t], policies[p]);
             struct story *whole = told(&how);
             for (int c = 0; c < 4; c++) {
                 how.chunk = chunks[c];
@@ -207,37 +231,71 @@ static void chunks_of_a_prompt_do_not_matter(void **state)
 static void ranks_chunks_and_neighbours_together_do_not_matter(void **state)
 {
     (void)state;
-    struct telling how = {"openblas", "latest-m4-compress-s16", 1, 1, PROMPT, false};
+    struct telling how = plainly("openblas", "latest-m4-compress-s16");
     struct story *plain = told(&how);
-    how = (struct telling){"openblas", "latest-m4-compress-s16", 5, 1, 4, true};
+    how.n_ranks = 5;
+    how.chunk = 4;
+    how.crowded = true;
     struct story *busy = told(&how);
     same_story(plain, busy, "5 ranks, chunks of 4, strangers");
     free(plain);
     free(busy);
 }
 
+/* Rounded keys are the same keys for everybody, the position's own among them. */
+static void keys_in_bf16_are_as_indifferent_to_company(void **state)
+{
+    (void)state;
+    for (int t = 0; t < 2; t++)
+        for (int p = 0; p < 3; p++) {
+            struct telling how = plainly(tiers[t], policies[p]);
+            struct story *exact = told(&how);
+            how.kv_format = MODEL_KV_BF16;
+            struct story *whole = told(&how);
+            how.n_ranks = 3;
+            how.n_threads = 2;
+            how.chunk = 7;
+            how.crowded = true;
+            struct story *busy = told(&how);
+            same_story(whole, busy, policies[p]);
+            assert_memory_not_equal(exact->latent, whole->latent, sizeof exact->latent);
+            free(exact);
+            free(whole);
+            free(busy);
+        }
+}
+
 /* With a plane per step, decoded positions may be replayed as one prompt. */
 static void replaying_as_one_prefill_gives_the_decoded_latents(void **state)
 {
     (void)state;
-    struct telling how = {"openblas", "full", 1, 1, PROMPT, false};
-    struct story *decoded = told(&how);
-    struct ltd_err err = {0};
-    const struct rig_spec spec = {DIR, kern_tier_find("openblas", &err), 1, 1, "full"};
-    struct story *replayed = calloc(1, sizeof *replayed);
-    struct teller *t = calloc(1, sizeof *t);
-    assert_true(replayed && t);
-    t->rig = rig_create(&spec);
-    t->n = rig_config(t->rig)->n_embd;
-    enter(t, 0, LENGTH);
-    for (int32_t step = 0; step < STEPS; step++)
-        tick(t, replayed, 0, LENGTH, step);
-    leave(t, replayed, 0, LENGTH);
-    same_story(decoded, replayed, "replay");
-    rig_destroy(t->rig);
-    free(t);
-    free(replayed);
-    free(decoded);
+    static const enum model_kv_format formats[] = {MODEL_KV_F32, MODEL_KV_BF16};
+    for (int f = 0; f < 2; f++) {
+        struct telling how = plainly("openblas", "full");
+        how.kv_format = formats[f];
+        struct story *decoded = told(&how);
+        struct ltd_err err = {0};
+        const struct rig_spec spec = {.dir = DIR,
+                                      .ops = kern_tier_find("openblas", &err),
+                                      .n_ranks = 1,
+                                      .n_threads = 1,
+                                      .policy = "full",
+                                      .kv_format = formats[f]};
+        struct story *replayed = calloc(1, sizeof *replayed);
+        struct teller *t = calloc(1, sizeof *t);
+        assert_true(replayed && t);
+        t->rig = rig_create(&spec);
+        t->n = rig_config(t->rig)->n_embd;
+        enter(t, 0, LENGTH);
+        for (int32_t step = 0; step < STEPS; step++)
+            tick(t, replayed, 0, LENGTH, step);
+        leave(t, replayed, 0, LENGTH);
+        same_story(decoded, replayed, model_kv_format_name(formats[f]));
+        rig_destroy(t->rig);
+        free(t);
+        free(replayed);
+        free(decoded);
+    }
 }
 
 /* A released page must not leave anything behind for the next sequence. */
@@ -245,8 +303,12 @@ static void a_sequence_on_used_pages_is_as_on_new_ones(void **state)
 {
     (void)state;
     struct ltd_err err = {0};
-    const struct rig_spec spec = {DIR, kern_tier_find("openblas", &err), 2, 1, "latest-m4"};
-    struct telling how = {"openblas", "latest-m4", 1, 1, PROMPT, false};
+    const struct rig_spec spec = {.dir = DIR,
+                                  .ops = kern_tier_find("openblas", &err),
+                                  .n_ranks = 2,
+                                  .n_threads = 1,
+                                  .policy = "latest-m4"};
+    const struct telling how = plainly("openblas", "latest-m4");
     struct story *fresh = told(&how);
     struct story *again = calloc(1, sizeof *again);
     struct teller *t = calloc(1, sizeof *t);
@@ -270,6 +332,7 @@ int main(void)
         cmocka_unit_test(neighbours_in_the_batch_do_not_matter),
         cmocka_unit_test(chunks_of_a_prompt_do_not_matter),
         cmocka_unit_test(ranks_chunks_and_neighbours_together_do_not_matter),
+        cmocka_unit_test(keys_in_bf16_are_as_indifferent_to_company),
         cmocka_unit_test(replaying_as_one_prefill_gives_the_decoded_latents),
         cmocka_unit_test(a_sequence_on_used_pages_is_as_on_new_ones),
     };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/model/test_kv.c - policies, counts of planes, holes, and the bytes of a page. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "kernels/bf16.h"
 #include "model/kv.h"
 
 static struct model_kv_policy parse(const char *name)
@@ -97,14 +99,19 @@ static void a_step_finds_its_plane(void **state)
     assert_true(model_kv_policy_replayable(&ring, 4));
 }
 
-static struct model_kv *pool(const char *policy, int32_t n_pages)
+static struct model_kv *pool_of(const char *policy, int32_t n_pages, enum model_kv_format format)
 {
     struct ltd_err err = {0};
-    const struct model_kv_spec spec = {n_pages, 4, 3, 6, parse(policy)};
+    const struct model_kv_spec spec = {n_pages, 4, 3, 6, parse(policy), format};
     struct model_kv *kv = model_kv_create(&spec, &err);
     if (!kv)
         fail_msg("model_kv_create: %s", err.msg);
     return kv;
+}
+
+static struct model_kv *pool(const char *policy, int32_t n_pages)
+{
+    return pool_of(policy, n_pages, MODEL_KV_F32);
 }
 
 static const int32_t pages[] = {2, 0};
@@ -256,7 +263,8 @@ static void a_released_page_is_empty(void **state)
     start(kv, 3, 0);
     model_kv_store(kv, 2, &place, k, v);
     struct kern_kv_layer view = model_kv_layer(kv, 2);
-    const float *plane = view.pool + 2 * view.page_stride;
+    assert_int_equal(view.format, KERN_KV_F32);
+    const float *plane = (const float *)view.pool + 2 * view.page_stride;
     for (int i = 0; i < 18; i++)
         assert_true(plane[i * 16 + 3] == 1.0f + (float)i);
     for (int h = 0; h < 3; h++)
@@ -269,12 +277,96 @@ static void a_released_page_is_empty(void **state)
     model_kv_destroy(kv);
 }
 
+static void formats_have_names_and_others_are_refused(void **state)
+{
+    static const char *const others[] = {"", "F32", "bf16 ", "f16", "int8", "bf16x"};
+    enum model_kv_format format = MODEL_KV_F32;
+    struct ltd_err err = {0};
+    (void)state;
+    assert_int_equal(model_kv_format_parse("bf16", &format, &err), 0);
+    assert_int_equal(format, MODEL_KV_BF16);
+    assert_string_equal(model_kv_format_name(format), "bf16");
+    assert_int_equal(model_kv_format_parse("f32", &format, &err), 0);
+    assert_int_equal(format, MODEL_KV_F32);
+    assert_string_equal(model_kv_format_name(format), "f32");
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (model_kv_format_parse(others[i], &format, &err) != -1)
+            fail_msg("\"%s\" was taken as a format", others[i]);
+        assert_int_equal(err.code, LTD_E_INVALID);
+        assert_non_null(strstr(err.msg, "expected f32 or bf16"));
+        assert_int_equal(format, MODEL_KV_F32);
+    }
+}
+
+static void a_bf16_page_holds_rounded_numbers_where_an_f32_page_holds_them_whole(void **state)
+{
+    float k[18], v[18];
+    (void)state;
+    struct model_kv *whole = pool_of("full", 3, MODEL_KV_F32);
+    struct model_kv *rounded = pool_of("full", 3, MODEL_KV_BF16);
+    for (int i = 0; i < 18; i++) {
+        k[i] = 1.0f + (float)(i + 1) * 0x1p-10f; /* not bf16; some round up, some down */
+        v[i] = -k[i];
+    }
+    k[3] = v[4] = NAN;
+    k[5] = v[6] = INFINITY;
+    for (int32_t step = 0; step < 3; step++) {
+        const struct model_place place = {pages, 2, 19, step};
+        model_kv_store(whole, 2, &place, k, v);
+        model_kv_store(rounded, 2, &place, k, v);
+    }
+    struct kern_kv_layer a = model_kv_layer(whole, 2), b = model_kv_layer(rounded, 2);
+    assert_int_equal(b.format, KERN_KV_BF16);
+    assert_int_equal(a.plane_stride, b.plane_stride);
+    for (size_t plane = 0; plane < 32; plane++) {
+        const float *f = (const float *)a.pool + plane * a.plane_stride;
+        const uint16_t *h = (const uint16_t *)b.pool + plane * b.plane_stride;
+        for (size_t i = 0; i < (size_t)2 * 18 * 16; i++)
+            if (h[i] != kern_bf16_round(f[i]))
+                fail_msg("plane %zu element %zu: %04x, expected %.9g rounded", plane, i, h[i],
+                         (double)f[i]);
+    }
+    /* Something was stored where it was looked for: position 19 is lane 3 of page 0. */
+    const uint16_t *h = (const uint16_t *)b.pool + 2 * b.plane_stride;
+    assert_int_equal(h[0 * 16 + 3], kern_bf16_round(k[0]));
+    assert_true(kern_bf16_widen(h[0 * 16 + 3]) != k[0]);
+    assert_true(isnan(kern_bf16_widen(h[3 * 16 + 3])));
+    assert_true(isinf(kern_bf16_widen(h[5 * 16 + 3])));
+    model_kv_destroy(whole);
+    model_kv_destroy(rounded);
+}
+
+static void a_released_bf16_page_is_empty_and_its_neighbour_is_not(void **state)
+{
+    float k[18], v[18];
+    (void)state;
+    struct model_kv *kv = pool_of("full", 3, MODEL_KV_BF16);
+    for (int i = 0; i < 18; i++)
+        k[i] = v[i] = 1.0f + (float)i;
+    const struct model_place first = {pages, 2, 3, 0}, second = {pages, 2, 19, 0};
+    start(kv, 3, 0);
+    start(kv, 19, 0);
+    model_kv_store(kv, 3, &first, k, v);
+    model_kv_store(kv, 3, &second, k, v);
+    model_kv_release(kv, pages[0]);
+    struct kern_kv_layer view = model_kv_layer(kv, 3);
+    const uint16_t *gone = (const uint16_t *)view.pool + (size_t)pages[0] * view.page_stride;
+    const uint16_t *kept = (const uint16_t *)view.pool + (size_t)pages[1] * view.page_stride;
+    assert_int_equal(gone[3], 0);
+    assert_int_equal(kept[3], kern_bf16_round(1.0f));
+    assert_int_equal(model_kv_present(kv, pages[0], 3), 0);
+    assert_int_equal(model_kv_present(kv, pages[1], 19), 1);
+    model_kv_destroy(kv);
+}
+
 static void a_page_has_room_for_all_its_planes(void **state)
 {
     struct ltd_err err = {0};
     (void)state;
-    const struct model_kv_spec spec = {1000, 4, 55, 96, parse("compress-s16")};
-    /* 4 planes, 4 layers, keys and values, 55 heads of 96, 16 positions, 4 bytes */
+    struct model_kv_spec spec = {1000, 4, 55, 96, parse("compress-s16"), MODEL_KV_BF16};
+    /* 4 planes, 4 layers, keys and values, 55 heads of 96, 16 positions, 2 or 4 bytes */
+    assert_int_equal(model_kv_page_bytes(&spec), 4 * 4 * 2 * 55 * 96 * 16 * 2);
+    spec.format = MODEL_KV_F32;
     assert_int_equal(model_kv_page_bytes(&spec), 4 * 4 * 2 * 55 * 96 * 16 * 4);
     struct model_kv *kv = model_kv_create(&spec, &err); /* 10 GB of addresses, no memory yet */
     assert_non_null(kv);
@@ -286,7 +378,7 @@ static void a_rank_without_heads_keeps_counts_only(void **state)
     struct ltd_err err = {0};
     const float nothing = 0.0f;
     (void)state;
-    const struct model_kv_spec spec = {3, 4, 0, 6, parse("full")};
+    const struct model_kv_spec spec = {3, 4, 0, 6, parse("full"), MODEL_KV_BF16};
     assert_int_equal(model_kv_page_bytes(&spec), 0);
     struct model_kv *kv = model_kv_create(&spec, &err);
     assert_non_null(kv);
@@ -301,9 +393,13 @@ static void a_rank_without_heads_keeps_counts_only(void **state)
 static void impossible_pools_are_refused(void **state)
 {
     static const struct model_kv_spec specs[] = {
-        {0, 4, 1, 2, {1, false, MODEL_KV_SKIP}},  {1, 0, 1, 2, {1, false, MODEL_KV_SKIP}},
-        {1, 4, -1, 2, {1, false, MODEL_KV_SKIP}}, {1, 4, 1, 0, {1, false, MODEL_KV_SKIP}},
-        {1, 4, 1, 2, {0, false, MODEL_KV_SKIP}},  {1, 4, 1, 2, {4097, false, MODEL_KV_SKIP}},
+        {0, 4, 1, 2, {1, false, MODEL_KV_SKIP}, MODEL_KV_F32},
+        {1, 0, 1, 2, {1, false, MODEL_KV_SKIP}, MODEL_KV_F32},
+        {1, 4, -1, 2, {1, false, MODEL_KV_SKIP}, MODEL_KV_F32},
+        {1, 4, 1, 0, {1, false, MODEL_KV_SKIP}, MODEL_KV_BF16},
+        {1, 4, 1, 2, {0, false, MODEL_KV_SKIP}, MODEL_KV_BF16},
+        {1, 4, 1, 2, {4097, false, MODEL_KV_SKIP}, MODEL_KV_F32},
+        {1, 4, 1, 2, {1, false, MODEL_KV_SKIP}, (enum model_kv_format)2},
     };
     (void)state;
     for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
@@ -327,6 +423,9 @@ int main(void)
         cmocka_unit_test(a_broken_plan_is_refused_before_anything_is_read),
         cmocka_unit_test(reading_a_position_that_never_started_is_refused),
         cmocka_unit_test(a_released_page_is_empty),
+        cmocka_unit_test(formats_have_names_and_others_are_refused),
+        cmocka_unit_test(a_bf16_page_holds_rounded_numbers_where_an_f32_page_holds_them_whole),
+        cmocka_unit_test(a_released_bf16_page_is_empty_and_its_neighbour_is_not),
         cmocka_unit_test(a_page_has_room_for_all_its_planes),
         cmocka_unit_test(a_rank_without_heads_keeps_counts_only),
         cmocka_unit_test(impossible_pools_are_refused),
