@@ -80,9 +80,9 @@ static void nothing_the_scheduler_decides_changes_a_bit(void **state)
     static const struct rig_options crowded[] = {
         {"latest-m4", 200, 32, 64, 16, NULL, 0, 0, false, MODEL_KV_F32},
         {"latest-m4", 200, 32, 64, 1, NULL, 0, 0, false, MODEL_KV_F32},
-        {"latest-m4", 200, 32, 5, 3, NULL, 0, 0, false, MODEL_KV_F32},
+        {"latest-m4", 200, 32, 5, 3, NULL, 0, 0, true, MODEL_KV_F32},
         {"latest-m4", 200, 32, 1, 1, NULL, 0, 0, false, MODEL_KV_F32},
-        {"latest-m4", 9, 4, 7, 7, NULL, 0, 0, false, MODEL_KV_F32}};
+        {"latest-m4", 9, 4, 7, 7, NULL, 4, 2, true, MODEL_KV_F32}};
     struct job_spec specs[N];
     struct result alone[N];
     struct rig rig;

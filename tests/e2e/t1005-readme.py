@@ -41,6 +41,16 @@ class Readme(harness.Case):
         self.assertTrue(os.access(BIN, os.X_OK))
         self.assert_stops_cleanly(daemon)
 
+    def test_the_dial_turns_as_the_text_says(self):
+        daemon = self.daemon()
+        ended = self.run_text(blocks()["dial"].replace("build/release/cli/latentctl", CTL), daemon)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        self.assertEqual(ended.stdout.count("eve\n"), 3, ended.stdout)
+        self.assertEqual(ended.stdout.count("ola\n"), 1, ended.stdout)
+        self.assertIn("recurrent step", ended.stdout)
+        self.assertIn("EXIT", ended.stdout)
+        self.assert_stops_cleanly(daemon)
+
     def test_the_python_client_runs_as_printed(self):
         daemon = self.daemon()
         directory = daemon.dir
