@@ -426,7 +426,7 @@ int clus_tick_decode(const void *data, size_t len, const struct clus_limits *lim
 {
     struct ltd_cursor c = ltd_cursor_init(data, len);
     size_t n_embd = (size_t)limits->n_embd;
-    int32_t n_closed, n_released, n_pages, n_starts, n_entries;
+    int32_t n_closed = 0, n_released = 0, n_pages = 0, n_starts = 0, n_entries = 0;
     if (expect_kind(&c, CLUS_MSG_TICK, "tick", err))
         return -1;
     uint64_t tick_id = ltd_cursor_u64(&c);

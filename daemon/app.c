@@ -177,15 +177,19 @@ static void on_watchdog(uv_timer_t *timer)
     struct engine_stats stats;
     uint64_t now_ns = ltd_now_ns();
     engine_get_stats(app->engine, &stats);
-    bool is_idle = work_queue_n_unfinished(app->service.queue) == 0;
-    if (is_idle || stats.ticks != app->progress) {
-        app->progress = stats.ticks;
+    /* Jobs that are held back make no progress and need none. The coda of a long prompt goes on for
+     * many turns without a tick. */
+    bool is_idle =
+        work_queue_n_unfinished(app->service.queue) <= stats.waiting[SPEC_PRIORITY_HOLD];
+    uint64_t progress = stats.ticks + stats.coda_positions;
+    if (is_idle || progress != app->progress) {
+        app->progress = progress;
         app->progress_ns = now_ns;
     }
     if (now_ns - app->progress_ns < app->watchdog_ns)
         notify_watchdog();
     else
-        ltd_error("no tick for %.0f s although jobs run; systemd will restart the service",
+        ltd_error("no progress for %.0f s although jobs run; systemd will restart the service",
                   (double)(now_ns - app->progress_ns) / 1e9);
 }
 

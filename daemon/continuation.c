@@ -137,6 +137,17 @@ int continuation_rewrite(struct continuation_spec *out, const struct continuatio
     return rewrite_depth(out, from, ask, err);
 }
 
+bool continuation_could_give(const Latentd__V1__JobSpec *spec, const struct continuation_ask *ask)
+{
+    if ((ask->more_tokens == 0 && ask->more_steps == 0) || spec->max_tokens <= ask->more_tokens)
+        return false;
+    uint32_t last = spec->max_tokens - ask->more_tokens - 1;
+    for (size_t i = 0; spec->depth && i < spec->depth->n_at && ask->more_steps > 0; i++)
+        if (spec->depth->at[i]->token == last)
+            return spec->depth->at[i]->steps > ask->more_steps;
+    return ask->more_steps == 0;
+}
+
 /* ---------------------------------------------------------------- from the log of the old job */
 
 /* What a walk through the old log collects. */

@@ -78,6 +78,13 @@ int continuation_check(const struct job *job, const struct continuation_ask *ask
 int continuation_rewrite(struct continuation_spec *out, const struct continuation_from *from,
                          const struct continuation_ask *ask, struct ltd_err *err);
 
+/*
+ * continuation_could_give - whether continuation_rewrite can have made `spec` for what is asked.
+ * For when the old job is gone. How much it wrote follows from max_tokens; how deep its last token
+ * was is not known any more, so of more_steps only what is impossible can be told. Pure.
+ */
+bool continuation_could_give(const Latentd__V1__JobSpec *spec, const struct continuation_ask *ask);
+
 /* ---------------------------------------------------------------- from the log of the old job */
 
 struct continuation {

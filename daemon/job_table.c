@@ -39,14 +39,15 @@ struct live {
     char request_id[JOB_REQUEST_ID_CHARS + 1];
     bool is_working;       /* the work is in the queue */
     bool counts_as_queued; /* accepted and not started */
-    bool is_stopped;       /* by job_table_stop_all: a cancel means UNAVAILABLE */
+    bool is_stopped;       /* by the drain: a cancel means UNAVAILABLE */
     bool is_failed_by_log; /* an event was not accepted: the job ends with `failure` */
     bool is_deleted;       /* forget when finished */
     bool is_copying;       /* watchers are told when all known tokens are there */
     uint32_t n_priorities; /* changes that the log has not accepted yet */
     struct ltd_err failure;
     struct job_event end; /* FINISHED, kept for a second try */
-    bool is_second_try;
+    char *tail;           /* its text, owned; only when a change of priority may take it along */
+    bool is_last_try;
     struct waiter *waiters;
     struct job_watcher *watchers;
     struct wire_thinking thinking;
@@ -185,6 +186,7 @@ static void destroy_live(struct live *live)
         store_unpin(live->table->config.store, live->job);
     unlink_live(live);
     spec_destroy(live->spec);
+    free(live->tail);
     free(live);
 }
 
@@ -200,15 +202,20 @@ static void end_with_failure(struct live *live)
 }
 
 /* The log has room for an end without text also without memory (docs/job-events.md#bounds). An end
- * that was on its way behind an event that was refused is not what the engine said any more. */
-static void retry_without_text(struct live *live)
+ * that was on its way behind an event that was refused is not what the engine said any more, unless
+ * that was a change of priority, which nothing depends on: then it is still whole. */
+static void retry_end(struct live *live)
 {
-    live->is_second_try = true;
-    live->end.text = NULL;
-    live->end.text_len = 0;
+    char *tail = live->is_failed_by_log ? NULL : live->tail;
+    if (tail)
+        live->tail = NULL;
+    live->is_last_try = !tail;
+    live->end.text = tail;
+    live->end.text_len = tail ? live->end.text_len : 0;
     if (live->is_failed_by_log)
         end_with_failure(live);
     store_append(live->table->config.store, live->id, &live->end, on_finished_kept, live);
+    free(tail); /* the job itself may be gone by now */
 }
 
 /* FINISHED is in the log: the last time that anybody hears of the job here. */
@@ -221,8 +228,8 @@ static void on_finished_kept(void *arg, const struct ltd_err *result)
     bool is_kept = result->code == LTD_OK;
     if (!is_kept)
         ltd_error("job %s: its end was not recorded: %s", live->id, result->msg);
-    if (!is_kept && !live->is_second_try) {
-        retry_without_text(live);
+    if (!is_kept && !live->is_last_try) {
+        retry_end(live);
         return;
     }
     ltd_debug("job %s %s: %u prompt tokens, %u written, %llu steps", job->id,
@@ -283,9 +290,20 @@ static void fill_finished(const struct live *live, const struct engine_event *fr
     event->kind = job_finish_kind(event->finished.reason);
 }
 
+/* Without memory for it a refusal costs the text, as it does where memory is what is short. */
+static void keep_tail(struct live *live)
+{
+    if (live->n_priorities == 0 || live->end.text_len == 0)
+        return;
+    live->tail = malloc(live->end.text_len);
+    if (live->tail)
+        memcpy(live->tail, live->end.text, live->end.text_len);
+}
+
 static void finish(struct live *live, const struct engine_event *from)
 {
     fill_finished(live, from, &live->end);
+    keep_tail(live);
     live->table->n_queued -= live->counts_as_queued;
     live->counts_as_queued = false;
     live->is_working = false;
@@ -643,6 +661,65 @@ void job_table_continue(struct job_table *table, const struct job_continue *how,
         answer(arg, NULL, &err);
 }
 
+/* 0 when the spec that a request id stands for is what is asked for now. */
+static int check_same_ask(const struct job_continue_again *how, const uint8_t *wire,
+                          size_t wire_len, struct ltd_err *err)
+{
+    Latentd__V1__JobSpec *spec = latentd__v1__job_spec__unpack(NULL, wire_len, wire);
+    if (!spec)
+        return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a request");
+    bool is_same = continuation_could_give(spec, &how->ask);
+    latentd__v1__job_spec__free_unpacked(spec, NULL);
+    if (is_same)
+        return 0;
+    return ltd_fail(err, LTD_E_EXISTS,
+                    "request_id: \"%s\" was used for another continuation of job %s",
+                    how->request_id, how->old_id);
+}
+
+static int not_continued(const struct job_continue_again *how, struct ltd_err *err)
+{
+    return ltd_fail(err, LTD_E_NOT_FOUND, "job %s: unknown, or finished and forgotten",
+                    how->old_id);
+}
+
+static int check_kept(struct job_table *table, const struct job *job,
+                      const struct job_continue_again *how, struct ltd_err *err)
+{
+    struct ltd_bytes wire;
+    if (strcmp(job->continues, how->old_id) != 0)
+        return not_continued(how, err);
+    ltd_bytes_init(&wire);
+    int rc = wire_stored_spec(table->config.store, job, &wire, err);
+    if (rc == 0)
+        rc = check_same_ask(how, wire.data, wire.len, err);
+    ltd_bytes_fini(&wire);
+    return rc;
+}
+
+static int wait_for_pending(struct live *pending, const struct job_continue_again *how,
+                            job_answer_fn answer, void *arg, struct ltd_err *err)
+{
+    if (!pending || strcmp(pending->spec->continues, how->old_id) != 0)
+        return not_continued(how, err);
+    if (check_same_ask(how, pending->spec->wire, pending->spec->wire_len, err) != 0)
+        return -1;
+    if (add_waiter(pending, false, answer, arg) != 0)
+        return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a request");
+    return 0;
+}
+
+void job_table_continue_again(struct job_table *table, const struct job_continue_again *how,
+                              job_answer_fn answer, void *arg)
+{
+    struct ltd_err err = {0};
+    const struct job *job = store_find_request(table->config.store, how->request_id);
+    int rc = job ? check_kept(table, job, how, &err)
+                 : wait_for_pending(find_pending(table, how->request_id), how, answer, arg, &err);
+    if (job || rc != 0)
+        answer(arg, rc == 0 ? job : NULL, &err);
+}
+
 /* -------------------------------------------------------------------------------- priority */
 
 struct priority_change {
@@ -787,9 +864,25 @@ const struct wire_thinking *job_watcher_thinking(const struct job_watcher *watch
 
 /* ------------------------------------------------------------------------------------ drain */
 
+/* Waits until its owner lets it go. A change that is on its way into the log may be just that. */
+static bool is_held(const struct live *live)
+{
+    if (live->n_priorities > 0)
+        return false;
+    if (!live->job)
+        return live->spec->priority == SPEC_PRIORITY_HOLD;
+    return live->counts_as_queued && live->job->priority == SPEC_PRIORITY_HOLD;
+}
+
 void job_table_close(struct job_table *table)
 {
     table->is_closed = true;
+    for (struct live *live = table->first; live; live = live->next) {
+        if (!is_held(live))
+            continue;
+        live->is_stopped = true;
+        end_work(live, ENGINE_FINISH_CANCELLED);
+    }
 }
 
 bool job_table_is_closed(const struct job_table *table)

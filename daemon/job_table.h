@@ -98,6 +98,22 @@ struct job_continue {
 void job_table_continue(struct job_table *table, const struct job_continue *how,
                         job_answer_fn answer, void *arg);
 
+struct job_continue_again {
+    const char *old_id; /* of a job that is not there any more */
+    struct continuation_ask ask;
+    const char *request_id;
+};
+
+/*
+ * job_table_continue_again - the answer of an earlier job_table_continue, for who repeats it after
+ * the old job was forgotten.
+ *
+ * Errors (in the answer): LTD_E_NOT_FOUND (the request id is none that continued this job),
+ * LTD_E_EXISTS (it was another continuation of it), LTD_E_CORRUPT, LTD_E_EXHAUSTED.
+ */
+void job_table_continue_again(struct job_table *table, const struct job_continue_again *how,
+                              job_answer_fn answer, void *arg);
+
 /*
  * job_table_set_priority - recorded, then told to the engine; 0 .. SPEC_PRIORITY_MAX, checked by
  * the caller. The priority that it has already is answered at once.
@@ -141,7 +157,10 @@ const struct wire_thinking *job_watcher_thinking(const struct job_watcher *watch
 
 /* ---------------------------------------------------------------------------------- drain */
 
-/* From now on submissions are refused with LTD_E_UNAVAILABLE. */
+/*
+ * job_table_close - from now on submissions are refused with LTD_E_UNAVAILABLE. Jobs that are held
+ * (queued, priority 0) fail with it at once: nobody can reach a service that drains to let them go.
+ */
 void job_table_close(struct job_table *table);
 bool job_table_is_closed(const struct job_table *table);
 

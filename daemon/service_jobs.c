@@ -13,26 +13,37 @@
 #define PAGE_DEFAULT 50
 #define PAGE_MAX     500
 
+/* The id in "jobs/{id}", or false after the call was ended. */
+static bool take_id(struct rpc_call *call, const ProtobufCBinaryData *name,
+                    char id[JOB_ID_CHARS + 1])
+{
+    struct ltd_err err = {0};
+    const char *text = (const char *)name->data;
+    if (name->len > 5 && memcmp(text, "jobs/", 5) == 0 &&
+        job_id_is_valid(text + 5, name->len - 5)) {
+        memcpy(id, text + 5, JOB_ID_CHARS);
+        id[JOB_ID_CHARS] = '\0';
+        return true;
+    }
+    int shown = name->len > 80 ? 80 : (int)name->len;
+    ltd_fail(&err, LTD_E_INVALID, "name: found \"%.*s\", expected jobs/ and %d characters", shown,
+             shown ? text : "", JOB_ID_CHARS);
+    rpc_call_finish_err(call, &err);
+    return false;
+}
+
 /* The job that "jobs/{id}" names, or NULL after the call was ended. */
 static const struct job *find_named(struct rpc_call *call, struct service *service,
                                     const ProtobufCBinaryData *name)
 {
-    char id[JOB_ID_CHARS + 1] = "";
+    char id[JOB_ID_CHARS + 1];
     struct ltd_err err = {0};
-    const char *text = (const char *)name->data;
-    bool is_name =
-        name->len > 5 && memcmp(text, "jobs/", 5) == 0 && job_id_is_valid(text + 5, name->len - 5);
-    if (is_name)
-        memcpy(id, text + 5, JOB_ID_CHARS);
-    const struct job *job = is_name ? store_find(service->store, id) : NULL;
+    if (!take_id(call, name, id))
+        return NULL;
+    const struct job *job = store_find(service->store, id);
     if (job)
         return job;
-    int shown = name->len > 80 ? 80 : (int)name->len;
-    if (is_name)
-        ltd_fail(&err, LTD_E_NOT_FOUND, "job %s: unknown, or finished and forgotten", id);
-    else
-        ltd_fail(&err, LTD_E_INVALID, "name: found \"%.*s\", expected jobs/ and %d characters",
-                 shown, shown ? text : "", JOB_ID_CHARS);
+    ltd_fail(&err, LTD_E_NOT_FOUND, "job %s: unknown, or finished and forgotten", id);
     rpc_call_finish_err(call, &err);
     return NULL;
 }
@@ -267,31 +278,45 @@ static struct job_spec *decode_for(void *arg, const Latentd__V1__JobSpec *messag
     return service_decode_spec(decoding->service, decoding->call, message, err);
 }
 
+static void continue_job(struct service *service, struct pending *pending, const char *id,
+                         const struct continuation_ask *ask, const char *request_id)
+{
+    const struct job *job = store_find(service->store, id);
+    if (!job) {
+        struct job_continue_again again = {id, *ask, request_id};
+        job_table_continue_again(service->jobs, &again, answer_with_job, pending);
+        return;
+    }
+    struct decoding decoding = {service, pending->call};
+    struct job_continue how = {
+        .job = job,
+        .ask = *ask,
+        .request_id = request_id,
+        .decode = decode_for,
+        .decode_arg = &decoding,
+    };
+    job_table_continue(service->jobs, &how, answer_with_job, pending);
+}
+
 void jobs_continue(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
 {
     struct service *service = arg;
     struct unpack u;
     struct ltd_err err = {0};
-    char request_id[JOB_REQUEST_ID_CHARS + 1];
+    char request_id[JOB_REQUEST_ID_CHARS + 1], id[JOB_ID_CHARS + 1];
     Latentd__V1__ContinueJobRequest *m =
         service_unpack(call, &u, &latentd__v1__continue_job_request__descriptor, request, len);
     if (!m)
         return;
-    struct decoding decoding = {service, call};
-    struct job_continue how = {
-        .ask = {.more_tokens = m->more_tokens, .more_steps = m->more_steps},
-        .request_id = request_id,
-        .decode = decode_for,
-        .decode_arg = &decoding,
-    };
-    if (service_take_request_id(&m->request_id, request_id, &err) != 0)
+    struct continuation_ask ask = {.more_tokens = m->more_tokens, .more_steps = m->more_steps};
+    bool is_good = service_take_request_id(&m->request_id, request_id, &err) == 0;
+    if (!is_good)
         rpc_call_finish_err(call, &err);
-    else
-        how.job = find_named(call, service, &m->name);
+    is_good = is_good && take_id(call, &m->name, id);
     unpack_free(&u);
-    struct pending *pending = how.job ? pending_make(call, service) : NULL;
+    struct pending *pending = is_good ? pending_make(call, service) : NULL;
     if (pending)
-        job_table_continue(service->jobs, &how, answer_with_job, pending);
+        continue_job(service, pending, id, &ask, request_id);
 }
 
 void jobs_set_priority(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)

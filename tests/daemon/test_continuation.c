@@ -312,6 +312,30 @@ static void the_priority_is_the_last_one_that_the_old_job_had(void **state)
     }
 }
 
+/* Whatever was made of an old job is known again from the new spec alone. */
+static void a_spec_tells_what_it_can_have_been_asked_for(void **state)
+{
+    (void)state;
+    for (uint32_t n_written = 1; n_written <= 3; n_written++)
+        for (uint32_t more_tokens = 0; more_tokens <= 3; more_tokens++)
+            for (uint32_t more_steps = more_tokens == 0; more_steps <= 3; more_steps++) {
+                const struct continuation_ask ask = {more_tokens, more_steps};
+                const struct continuation_ask longer = {more_tokens + n_written, more_steps};
+                const struct continuation_ask deeper = {more_tokens, more_steps + 8};
+                const struct continuation_ask nothing = {0, 0};
+                struct old_spec old;
+                struct continuation_spec next;
+                init_old(&old);
+                add_depth(&old, 0, 5);
+                struct continuation_from from = from_of(&old, n_written, 8);
+                rewrite(&next, &from, more_tokens, more_steps);
+                assert_true(continuation_could_give(&next.spec, &ask));
+                assert_false(continuation_could_give(&next.spec, &longer));
+                assert_false(continuation_could_give(&next.spec, &deeper));
+                assert_false(continuation_could_give(&next.spec, &nothing));
+            }
+}
+
 /* One continuation after the other asks for what one of them would have asked for. */
 static void two_continuations_are_as_good_as_one(void **state)
 {
@@ -608,6 +632,7 @@ int main(void)
         cmocka_unit_test(as_many_tokens_have_their_own_depth_as_a_spec_can_hold),
         cmocka_unit_test(sums_beyond_32_bits_are_refused),
         cmocka_unit_test(the_priority_is_the_last_one_that_the_old_job_had),
+        cmocka_unit_test(a_spec_tells_what_it_can_have_been_asked_for),
         cmocka_unit_test(two_continuations_are_as_good_as_one),
         cmocka_unit_test(a_job_is_continued_when_there_is_something_to_go_on_with),
         cmocka_unit_test(the_known_tokens_are_those_of_the_log),

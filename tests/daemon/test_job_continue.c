@@ -377,6 +377,54 @@ static void a_repeated_continuation_is_the_same_job(void **state)
     rig_close(rig);
 }
 
+static void repeat(struct rig *rig, const char *old_id, uint32_t more_tokens, uint32_t more_steps,
+                   const char *request_id, struct told *told)
+{
+    struct job_continue_again how = {old_id, {more_tokens, more_steps}, request_id};
+    *told = (struct told){0};
+    job_table_continue_again(rig->table, &how, rig_tell, told);
+}
+
+/* Whoever lost the answer asks again, and may be late: retention, or its owner, was faster. */
+static void a_continuation_can_be_repeated_when_the_old_job_is_forgotten(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told first, plain, told;
+    (void)state;
+    const struct job *old = finished_job(rig, N_OLD, ENGINE_FINISH_LENGTH, LTD_OK);
+    char old_id[JOB_ID_CHARS + 1];
+    memcpy(old_id, old->id, sizeof old_id);
+    rig_submit(rig, make_spec(N_OLD + 3), "plain", &plain);
+    slow_store_release_all(rig->store);
+    ask_more(rig, old, 3, 6, "req", &first);
+    store_forget(rig->store, old);
+    for (int round = 0; round < 2; round++) { /* on its way into the log; in it */
+        repeat(rig, old_id, 3, 6, "req", &told);
+        slow_store_release_all(rig->store);
+        assert_int_equal(told.n, 1);
+        assert_int_equal(told.err.code, LTD_OK);
+        assert_string_equal(told.id, first.id);
+    }
+    repeat(rig, old_id, 2, 6, "req", &told); /* another continuation */
+    assert_int_equal(told.err.code, LTD_E_EXISTS);
+    repeat(rig, old_id, 3, 20, "req", &told); /* the last token has 20 in all */
+    assert_int_equal(told.err.code, LTD_E_EXISTS);
+    repeat(rig, old_id, N_OLD + 3, 0, "req", &told);
+    assert_int_equal(told.err.code, LTD_E_EXISTS);
+    repeat(rig, old_id, 0, 0, "req", &told);
+    assert_int_equal(told.err.code, LTD_E_EXISTS);
+    repeat(rig, old_id, 3, 0, "plain", &told); /* the id is a job's that continues no other */
+    assert_int_equal(told.err.code, LTD_E_NOT_FOUND);
+    repeat(rig, first.id, 3, 6, "req", &told); /* of another old job */
+    assert_int_equal(told.err.code, LTD_E_NOT_FOUND);
+    repeat(rig, old_id, 3, 6, "never", &told);
+    assert_int_equal(told.err.code, LTD_E_NOT_FOUND);
+    repeat(rig, old_id, 3, 6, "", &told);
+    assert_int_equal(told.err.code, LTD_E_NOT_FOUND);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), 3);
+    rig_close(rig);
+}
+
 /* ------------------------------------------------------------------- what goes on meanwhile */
 
 static void known_tokens_follow_the_start_and_watchers_hear_of_them_once_they_are_kept(void **state)
@@ -585,6 +633,7 @@ int main(void)
         cmocka_unit_test(a_job_that_is_not_finished_or_wrote_nothing_is_not_continued),
         cmocka_unit_test(what_the_spec_may_not_be_is_refused_before_anything_happens),
         cmocka_unit_test(a_repeated_continuation_is_the_same_job),
+        cmocka_unit_test(a_continuation_can_be_repeated_when_the_old_job_is_forgotten),
         cmocka_unit_test(
             known_tokens_follow_the_start_and_watchers_hear_of_them_once_they_are_kept),
         cmocka_unit_test(a_log_that_answers_at_once_gives_all_known_tokens_together),

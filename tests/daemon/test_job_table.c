@@ -209,6 +209,38 @@ static void an_end_that_is_refused_once_is_tried_again_without_its_text(void **s
     rig_close(rig);
 }
 
+/* A refused change of priority takes what waits behind it with it; the job is none the worse. */
+static void an_end_behind_a_refused_priority_keeps_its_text(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told told, changed = {0};
+    struct ltd_bytes bytes;
+    struct ltd_err err = {0};
+    (void)state;
+    submit(rig, 1, "", &told);
+    slow_store_release(rig->store, LTD_OK);
+    store_pin(rig->store, told.job);
+    fake_engine_start(rig->engine, 0);
+    rig_pump(rig);
+    job_table_set_priority(rig->table, told.job, 20, rig_tell, &changed);
+    fake_engine_finish_late(rig->engine, 0, ENGINE_FINISH_LENGTH, "held back");
+    work_queue_pump(rig->queue);
+    slow_store_release(rig->store, LTD_E_EXHAUSTED); /* the priority, and so the end behind it */
+    slow_store_release_all(rig->store);
+    assert_int_equal(changed.err.code, LTD_E_EXHAUSTED);
+    assert_int_equal(told.job->state, JOB_SUCCEEDED);
+    assert_int_equal(told.job->last_seq, 3);
+    ltd_bytes_init(&bytes);
+    assert_int_equal(wire_put_job(rig->store, told.job, WIRE_JOB_OUTPUT, &bytes, &err), 0);
+    Latentd__V1__Job *job = latentd__v1__job__unpack(NULL, bytes.len, bytes.data);
+    assert_non_null(job);
+    assert_int_equal(job->output->tokens->text.len, strlen("held back"));
+    latentd__v1__job__free_unpacked(job, NULL);
+    ltd_bytes_fini(&bytes);
+    store_unpin(rig->store, told.job);
+    rig_close(rig);
+}
+
 static void an_end_that_cannot_be_kept_is_told_as_an_error(void **state)
 {
     struct rig *rig = rig_open();
@@ -269,6 +301,41 @@ static void a_stop_reaches_jobs_that_are_not_in_the_log_yet(void **state)
     store_unpin(rig->store, told.job);
     submit(rig, 2, "", &told);
     assert_int_equal(told.err.code, LTD_E_UNAVAILABLE);
+    rig_close(rig);
+}
+
+/* Once the service drains nobody can reach it to let a held job go, so waiting for one is for
+ * nothing; all others have their time. */
+static void a_drain_ends_what_is_held_back_and_nothing_else(void **state)
+{
+    struct rig *rig = rig_open();
+    struct told held, waiting, running, changed, unlogged;
+    (void)state;
+    struct job_spec *spec = rig_make_spec(1);
+    spec->priority = SPEC_PRIORITY_HOLD;
+    rig_submit(rig, spec, "", &held);
+    submit(rig, 2, "", &waiting);
+    submit(rig, 3, "", &running);
+    slow_store_release_all(rig->store);
+    fake_engine_start(rig->engine, 2);
+    rig_pump(rig);
+    changed = (struct told){0}; /* a job that runs goes on, whatever its priority became */
+    job_table_set_priority(rig->table, running.job, SPEC_PRIORITY_HOLD, rig_tell, &changed);
+    slow_store_release_all(rig->store);
+    assert_int_equal(changed.err.code, LTD_OK);
+    spec = rig_make_spec(4);
+    spec->priority = SPEC_PRIORITY_HOLD;
+    rig_submit(rig, spec, "", &unlogged); /* its QUEUED still waits for the log */
+    job_table_close(rig->table);
+    rig_pump(rig);
+    assert_int_equal(held.job->state, JOB_FAILED);
+    assert_int_equal(held.job->error_code, LTD_E_UNAVAILABLE);
+    assert_int_equal(unlogged.job->state, JOB_FAILED);
+    assert_int_equal(unlogged.job->error_code, LTD_E_UNAVAILABLE);
+    assert_int_equal(waiting.job->state, JOB_QUEUED);
+    assert_int_equal(running.job->state, JOB_RUNNING);
+    assert_int_equal(work_queue_n_unfinished(rig->queue), 2);
+    assert_int_equal(job_table_n_queued(rig->table), 1);
     rig_close(rig);
 }
 
@@ -603,9 +670,11 @@ int main(void)
         cmocka_unit_test(a_token_that_the_log_refuses_ends_the_job_and_nothing_follows_it),
         cmocka_unit_test(an_end_behind_a_refused_token_is_the_failure_that_it_is),
         cmocka_unit_test(an_end_that_is_refused_once_is_tried_again_without_its_text),
+        cmocka_unit_test(an_end_behind_a_refused_priority_keeps_its_text),
         cmocka_unit_test(an_end_that_cannot_be_kept_is_told_as_an_error),
         cmocka_unit_test(a_delete_forgets_when_the_end_is_in_the_log),
         cmocka_unit_test(a_stop_reaches_jobs_that_are_not_in_the_log_yet),
+        cmocka_unit_test(a_drain_ends_what_is_held_back_and_nothing_else),
         cmocka_unit_test(jobs_in_front_are_counted_when_a_job_is_queued),
         cmocka_unit_test(a_full_queue_says_when_to_try_again),
         cmocka_unit_test(jobs_that_wait_for_the_log_have_their_place),

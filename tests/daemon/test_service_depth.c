@@ -45,6 +45,14 @@ static int continue_job(struct rig *rig, const char *name, uint32_t more_tokens,
                     message);
 }
 
+static int delete_job(struct rig *rig, const char *name)
+{
+    Latentd__V1__DeleteJobRequest m = LATENTD__V1__DELETE_JOB_REQUEST__INIT;
+    m.name = wire_text(name, strlen(name));
+    return rig_call(rig, "/latentd.v1.Jobs/Delete", &m.base,
+                    &latentd__v1__delete_job_response__descriptor, NULL, NULL);
+}
+
 /* ----------------------------------------------------------------------------------- refusals */
 
 /* The client learns how long the scheduler expects it to wait, however it asked. */
@@ -200,6 +208,14 @@ static void a_continued_job_begins_with_what_the_old_one_wrote(void **state)
     assert_int_equal(job->state, JOB_SUCCEEDED);
     assert_int_equal(job->output->tokens->n_ids, 3);
     latentd__v1__job__free_unpacked(job, NULL);
+    /* A repetition that comes after the old job went still names the new one; nothing else does. */
+    EXPECT_STATUS(delete_job(rig, old.text), LATENTD_OK);
+    EXPECT_STATUS(continue_job(rig, old.text, 2, 0, "go on", &job, NULL), LATENTD_OK);
+    rig_expect_text(job->name, name.text);
+    latentd__v1__job__free_unpacked(job, NULL);
+    EXPECT_STATUS(continue_job(rig, old.text, 5, 0, "go on", NULL, NULL), LATENTD_ALREADY_EXISTS);
+    EXPECT_STATUS(continue_job(rig, old.text, 2, 0, "", NULL, NULL), LATENTD_NOT_FOUND);
+    EXPECT_STATUS(continue_job(rig, old.text, 2, 0, "other", NULL, NULL), LATENTD_NOT_FOUND);
     rig_close(rig);
 }
 

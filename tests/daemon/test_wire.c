@@ -5,6 +5,7 @@
  * Tokens and stored specs are written by hand in daemon/wire.c, so every field is looked at through
  * the other door.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -209,6 +210,34 @@ static void every_event_is_a_message_with_what_it_carries(void **state)
     store_destroy(rig.store);
 }
 
+/* Every token of an adaptive job has a value, also one whose depth was given or whose rule had
+ * nothing to compare with: what is merged must not shift. */
+static void values_stand_beside_their_tokens_whatever_they_are(void **state)
+{
+    const double values[] = {0.5, 0, NAN, INFINITY, -0.0, 5e-324};
+    const size_t n = sizeof values / sizeof *values;
+    struct rig rig;
+    uint64_t seq = 2;
+    (void)state;
+    queue(&rig, "");
+    append(&rig, (struct job_event){.kind = JOB_EV_STARTED});
+    for (size_t i = 0; i < n; i++) {
+        struct job_event e = token((int32_t)i, ENGINE_EXIT_CONVERGED, values[i]);
+        if (values[i] == 0)
+            e.token.exit = ENGINE_EXIT_FIXED;
+        append(&rig, e);
+    }
+    Latentd__V1__JobEvent *m = next_event(&rig, &seq);
+    Latentd__V1__Job *job = get(&rig, WIRE_JOB_OUTPUT);
+    assert_int_equal(m->tokens->n_criterion_values, n);
+    assert_memory_equal(m->tokens->criterion_values, values, sizeof values);
+    assert_int_equal(job->output->tokens->n_criterion_values, n);
+    assert_memory_equal(job->output->tokens->criterion_values, values, sizeof values);
+    latentd__v1__job_event__free_unpacked(m, NULL);
+    latentd__v1__job__free_unpacked(job, NULL);
+    store_destroy(rig.store);
+}
+
 /* From whatever event a reader goes on, it gets the rest and nothing twice. */
 static void events_can_be_read_from_any_number(void **state)
 {
@@ -248,6 +277,7 @@ int main(void)
         cmocka_unit_test(a_job_shows_on_whose_account_how_important_and_what_before),
         cmocka_unit_test(a_job_that_continues_none_says_so),
         cmocka_unit_test(every_event_is_a_message_with_what_it_carries),
+        cmocka_unit_test(values_stand_beside_their_tokens_whatever_they_are),
         cmocka_unit_test(events_can_be_read_from_any_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

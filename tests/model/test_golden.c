@@ -293,7 +293,7 @@ static void one_element_summed_backwards_is_noticed(void **state)
         if (!where)
             fail_msg("%s: a backward sum left every bit as it was: the comparison is blind",
                      tiers[t]);
-        print_message("%s: noticed first in %s\n", tiers[t], where);
+        print_message("%s: noticed first in %s\n", tiers[t], where ? where : "nothing");
         golden_free(right);
         golden_free(wrong);
     }
