@@ -107,7 +107,7 @@ int32_t batch_add(struct batch *batch, struct run *run, int32_t most)
     *part = (struct batch_part){.run = run, .entry_begin = batch->n_entries};
     for (int32_t i = 0; i < n; i++) {
         add_entry(batch, run, run->next);
-        run_advance_next(run, run->next + 1);
+        run_position_taken(run);
     }
     part->entry_end = batch->n_entries;
     return n;

@@ -48,6 +48,12 @@ void engine_end_run(struct engine *engine, struct run *run, enum engine_finish h
     run_destroy(run);
 }
 
+static void note_stop(struct engine *engine, const struct run *run)
+{
+    if (run->stop_at_ns < engine->next_stop_ns)
+        engine->next_stop_ns = run->stop_at_ns;
+}
+
 /* Take running runs out of the array: those that end, and those that give way at a boundary. */
 static void sweep_running(struct engine *engine)
 {
@@ -62,6 +68,7 @@ static void sweep_running(struct engine *engine)
             run_strip(run);
             run_rewind(run);
             sched_yielded(engine->sched, &run->sched, ltd_now_ns());
+            note_stop(engine, run);
             engine->counts.preemptions++;
         } else {
             engine->running[kept++] = run;
@@ -82,6 +89,7 @@ void engine_lose_group(struct engine *engine, const struct ltd_err *why)
 {
     engine->lost = *why;
     ltd_error("rank group lost: %s", why->msg);
+    sweep_running(engine); /* those whose end had come before */
     end_all(engine, ENGINE_FINISH_ERROR, why);
 }
 
@@ -115,6 +123,10 @@ static void admit(struct engine *engine)
         struct run *run = (struct run *)sched_next(engine->sched, &free, ltd_now_ns());
         if (!run)
             return;
+        if (ltd_now_ns() >= run->stop_at_ns) {
+            engine_end_run(engine, run, ENGINE_FINISH_DEADLINE, NULL);
+            continue;
+        }
         if (run_equip(run, &engine->run_context, &err) != 0) {
             engine_end_run(engine, run, ENGINE_FINISH_ERROR, &err);
             continue;
@@ -123,13 +135,32 @@ static void admit(struct engine *engine)
             run_strip(run);
             return;
         }
+        run_tell_sched(run);
         start(engine, run);
+    }
+}
+
+/* Of those that gave way: a time that was set when they started goes on. */
+static void end_overdue_waiting(struct engine *engine, uint64_t now)
+{
+    if (now < engine->next_stop_ns)
+        return;
+    engine->next_stop_ns = LTD_NEVER;
+    for (struct run *run = engine->runs, *next; run; run = next) {
+        next = run->next_run;
+        if (run->is_placed)
+            continue;
+        if (now >= run->stop_at_ns)
+            engine_end_run(engine, run, ENGINE_FINISH_DEADLINE, NULL);
+        else
+            note_stop(engine, run);
     }
 }
 
 static void end_overdue(struct engine *engine)
 {
     uint64_t now = ltd_now_ns();
+    end_overdue_waiting(engine, now);
     for (int32_t i = 0; i < engine->n_running; i++) {
         struct run *run = engine->running[i];
         if (now >= run->stop_at_ns && !run->is_ending) {
@@ -200,7 +231,7 @@ static void obey(struct engine *engine, struct engine_command *take_command)
 
 static void take_commands(struct engine *engine, bool wait)
 {
-    struct ltd_mail *mail = wait ? ltd_mailbox_wait(&engine->commands, LTD_NEVER)
+    struct ltd_mail *mail = wait ? ltd_mailbox_wait(&engine->commands, engine->next_stop_ns)
                                  : ltd_mailbox_try_take(&engine->commands);
     for (; mail; mail = ltd_mailbox_try_take(&engine->commands))
         obey(engine, (struct engine_command *)mail);
@@ -212,7 +243,8 @@ static void *engine_main(void *arg)
 {
     struct engine *engine = arg;
     while (!engine->is_stopping) {
-        /* Whatever waits while nothing runs is held back: only a command can change that. */
+        /* Whatever waits while nothing runs is held back: only a command can change that, or the
+         * end of its time. */
         take_commands(engine, engine->n_running == 0);
         end_overdue(engine);
         sweep_running(engine);
@@ -292,6 +324,7 @@ struct engine *engine_start(const struct engine_config *config, struct ltd_err *
     if (!engine)
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "no memory for the engine");
     engine->config = *config;
+    engine->next_stop_ns = LTD_NEVER;
     engine->stop_command.kind = ENGINE_COMMAND_STOP;
     ltd_mailbox_init(&engine->commands, NULL, NULL);
     ltd_mailbox_init(&engine->events, config->notify, config->notify_arg);

@@ -62,6 +62,7 @@ struct engine {
     struct run *runs;     /* all that the scheduler knows, newest first */
     struct run **running; /* [n_seqs] */
     int32_t n_running;
+    uint64_t next_stop_ns;      /* no run that gave way has to stop before, or LTD_NEVER */
     struct sched_share *shares; /* [n_seqs] of the turn */
     int32_t n_shares;
     struct output_work *works; /* [n_seqs] of the turn */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* daemon/engine_stats.c - what the engine counts, and the snapshot that other threads read. */
+#include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -131,13 +132,30 @@ void engine_get_depths(struct engine *engine, struct engine_depths *out)
     pthread_mutex_unlock(&engine->stats_lock);
 }
 
+/* Turns that the job takes part in when nobody is in its way. */
+static double n_turns(const struct engine_config *config, const struct job_spec *spec)
+{
+    const struct spec_depth *depth = &spec->depth;
+    int32_t chunk = depth->is_tokenwise ? 1 : config->prefill_chunk;
+    int32_t n_known = spec->known.n > 0 ? spec->known.n - 1 : 0; /* replayed beside each other */
+    double prompt = ((double)spec->n_prompt + n_known + chunk - 1) / chunk;
+    int32_t n_calls = spec->max_tokens - 1 - n_known;
+    double turns = (floor(prompt) + n_calls) * depth->rule.max_steps;
+    for (int32_t i = 0; i < depth->n_at; i++) {
+        int32_t token = depth->at[i].token, more = depth->at[i].steps - depth->rule.max_steps;
+        if (token == 0)
+            turns += floor(prompt) * more;
+        else if (token > n_known)
+            turns += more;
+    }
+    return turns;
+}
+
 uint64_t engine_predict_end(struct engine *engine, const struct job_spec *spec, uint64_t now_ns)
 {
     struct engine_stats stats;
     engine_get_stats(engine, &stats);
-    int32_t chunk = engine->config.prefill_chunk;
-    double prompt_turns = (spec->n_prompt + chunk - 1) / chunk;
-    double turns = (prompt_turns + spec->max_tokens - 1) * spec->depth.rule.max_steps;
+    double turns = n_turns(&engine->config, spec);
     double ns = stats.wait_ms * 1e6 + turns * stats.turn_ms * 1e6;
     return ns < 9e18 ? now_ns + (uint64_t)ns : LTD_NEVER;
 }

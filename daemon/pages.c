@@ -174,13 +174,32 @@ bool pages_take(struct pages *pages, int32_t n, int32_t *out)
     return true;
 }
 
+static void add_refs(struct pages *pages, struct page *p, int32_t n_refs, int32_t n_idle)
+{
+    pages->n_idle -= p->n_refs > 0 && p->n_idle == p->n_refs;
+    p->n_refs += n_refs;
+    p->n_idle += n_idle;
+    pages->n_idle += p->n_refs > 0 && p->n_idle == p->n_refs;
+    ltd_assert(p->n_idle >= 0 && p->n_idle <= p->n_refs, p->n_idle, p->n_refs);
+}
+
+void pages_rest(struct pages *pages, int32_t page)
+{
+    add_refs(pages, &pages->pages[page], 0, 1);
+}
+
+void pages_wake(struct pages *pages, int32_t page)
+{
+    add_refs(pages, &pages->pages[page], 0, -1);
+}
+
 void pages_share(struct pages *pages, int32_t page)
 {
     struct page *p = &pages->pages[page];
     ltd_assert(p->serial != 0, page, p->n_refs);
     if (p->n_refs == 0)
         uncache(pages, page);
-    p->n_refs++;
+    add_refs(pages, p, 1, 0);
     pages->n_shared += p->n_refs == 2;
 }
 
@@ -189,7 +208,8 @@ void pages_drop(struct pages *pages, int32_t page)
     struct page *p = &pages->pages[page];
     ltd_assert(p->n_refs > 0, page, p->n_refs);
     pages->n_shared -= p->n_refs == 2;
-    if (--p->n_refs > 0)
+    add_refs(pages, p, -1, 0);
+    if (p->n_refs > 0)
         return;
     if (p->serial == 0 || pages->max_cached == 0) {
         give_back(pages, page);

@@ -42,9 +42,9 @@ struct pages_content {
 };
 
 struct page {
-    int32_t n_refs;
-    bool is_released; /* stands in `released` */
-    uint64_t serial;  /* of the sealed contents; 0 = not sealed */
+    int32_t n_refs, n_idle; /* the second: references of finished jobs, part of the first */
+    bool is_released;       /* stands in `released` */
+    uint64_t serial;        /* of the sealed contents; 0 = not sealed */
     struct pages_content content;
     int32_t next_in_bucket;
     int32_t older, newer; /* of cached pages */
@@ -56,6 +56,7 @@ struct pages {
     int32_t *buckets;   /* [n_total] heads by hash, -1 = empty */
     int32_t *released;  /* [n_total] freed; ranks are still to be told to forget them */
     int32_t n_total, n_free, n_cached, n_shared, n_released;
+    int32_t n_idle;     /* held by finished jobs only: free as soon as those give them up */
     int32_t max_cached; /* sealed pages that nobody holds are kept up to this many */
     int32_t oldest, newest;
     uint64_t last_serial;
@@ -82,6 +83,11 @@ void pages_share(struct pages *pages, int32_t page);
 
 /* pages_drop - one reference less. */
 void pages_drop(struct pages *pages, int32_t page);
+
+/* pages_rest - one of the page's references is a finished job's from now on, which gives it up when
+ * somebody needs it; pages_wake takes that back, as before the reference is dropped. */
+void pages_rest(struct pages *pages, int32_t page);
+void pages_wake(struct pages *pages, int32_t page);
 
 /* pages_seal - the page is full and will not be written again. Of two pages with equal contents only
  * the first is found. Returns the serial of the contents (that of the first, if there are two). */

@@ -40,11 +40,20 @@ void places_fini(struct places *places)
 
 /* ---- held runs ---- */
 
-static void end_held(struct places *places, struct run **link)
+static struct run *unlink_held(struct places *places, struct run **link)
 {
     struct run *run = *link;
     *link = run->next_held;
     places->n_held--;
+    places->n_rows_held -= run->n_rows;
+    for (int32_t i = 0; i < run->n_pages; i++)
+        pages_wake(&places->pages, run->pages[i]);
+    return run;
+}
+
+static void end_held(struct places *places, struct run **link)
+{
+    struct run *run = unlink_held(places, link);
     places_give(places, run);
     run_destroy(run);
 }
@@ -55,12 +64,7 @@ static struct run *unhold(struct places *places, const char *key)
     struct run **link = &places->oldest_held;
     while (*link && strcmp((*link)->key, key) != 0)
         link = &(*link)->next_held;
-    struct run *held = *link;
-    if (held) {
-        *link = held->next_held;
-        places->n_held--;
-    }
-    return held;
+    return *link ? unlink_held(places, link) : NULL;
 }
 
 bool places_hold(struct places *places, struct run *take_run)
@@ -80,6 +84,9 @@ bool places_hold(struct places *places, struct run *take_run)
     run->next_held = NULL;
     *link = run;
     places->n_held++;
+    places->n_rows_held += run->n_rows;
+    for (int32_t i = 0; i < run->n_pages; i++)
+        pages_rest(&places->pages, run->pages[i]);
     return true;
 }
 
@@ -91,26 +98,15 @@ void places_forget_all(struct places *places)
 
 /* ---- room ---- */
 
-/* Pages that would be free if the held run ended. */
-static int32_t pages_of_held(const struct places *places, const struct run *held)
-{
-    int32_t n = 0;
-    for (int32_t i = 0; i < held->n_pages; i++)
-        n += places->pages.pages[held->pages[i]].n_refs == 1;
-    return n;
-}
-
+/* Just what make_room can reach: with nobody running that is all there is, or jobs would wait for
+ * ever. */
 struct sched_places places_free(const struct places *places)
 {
-    struct sched_places free = {.n_pages = pages_n_available(&places->pages),
-                                .n_rows = places->rows.n_free,
-                                .n_seqs = places->seqs.n_free};
-    for (const struct run *held = places->oldest_held; held; held = held->next_held) {
-        free.n_pages += pages_of_held(places, held);
-        free.n_rows += held->n_rows;
-        free.n_seqs++;
-    }
-    return free;
+    return (struct sched_places){
+        .n_pages = pages_n_available(&places->pages) + places->pages.n_idle,
+        .n_rows = places->rows.n_free + places->n_rows_held,
+        .n_seqs = places->seqs.n_free + places->n_held,
+    };
 }
 
 /* End held runs until so much is free. */
@@ -196,14 +192,15 @@ static void unseal_call(struct places *places, struct run *run)
 /* Does the run begin with what the held one computed, as far as `n` positions go? */
 static bool continues(const struct run *run, const struct run *held, int32_t n)
 {
-    if (held->origin.seed != run->origin.seed ||
+    if (held->n_prompt != run->n_prompt || held->origin.seed != run->origin.seed ||
         held->origin.init_scale != run->origin.init_scale || held->n_done > run->n_tokens ||
         held->n_pages > run->sched.n_pages || held->n_rows > run->rows_room ||
         memcmp(held->tokens, run->tokens, (size_t)held->n_done * sizeof *run->tokens) != 0)
         return false;
     for (int32_t p = 0; p < n; p++) {
-        bool is_by_rule = run->spec->depth.is_tokenwise && p < run->n_prompt;
-        if (!is_by_rule && run_sure_depth(run, p) != held->depths[p])
+        int32_t sure = run_sure_depth(run, p);
+        bool is_by_rule = sure == 0 && run->spec->depth.is_tokenwise && p < run->n_prompt;
+        if (!is_by_rule && sure != held->depths[p])
             return false;
     }
     return true;

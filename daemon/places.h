@@ -35,7 +35,7 @@ struct places {
     struct idpool rows, seqs;
     struct batch *batch;     /* borrowed: hears of closed sequences */
     struct run *oldest_held; /* by next_held; owned */
-    int32_t n_held, max_held;
+    int32_t n_held, max_held, n_rows_held;
     uint64_t n_prefix_positions; /* taken over from shared pages, since start */
 };
 

@@ -61,6 +61,10 @@ static int take_known(struct run *run, struct ltd_err *err)
     const struct spec_known *known = &run->spec->known;
     struct ltd_bytes dropped; /* the log has this text already */
     int rc = 0;
+    if (known->n > 0 && known->n >= run->spec->max_tokens)
+        return ltd_fail(err, LTD_E_INVALID,
+                        "%d tokens are known, expected less than max_tokens, %d", known->n,
+                        run->spec->max_tokens);
     ltd_bytes_init(&dropped);
     for (int32_t i = 0; i < known->n && rc == 0; i++) {
         run->tokens[run->n_tokens++] = known->ids[i];
@@ -271,12 +275,29 @@ static void set_rule(struct run *run)
     run->rule.min_steps = run->rule.max_steps = run->step_limit;
 }
 
+static int32_t n_takers(const struct run *run)
+{
+    int32_t n = 0;
+    for (int32_t p = run->call_begin; p < run->call_end; p++)
+        n += run_takes_step(run, p);
+    return n;
+}
+
+/* `next` becomes the first position from there on that takes the step. */
+static void advance_next(struct run *run, int32_t next)
+{
+    while (next < run->call_end && !run_takes_step(run, next))
+        next++;
+    run->next = next;
+}
+
 static void stand_before_step(struct run *run, int32_t step_idx)
 {
     run->phase = RUN_STEPPING;
     run->is_check = false;
     run->step_idx = step_idx;
-    run_advance_next(run, run->call_begin);
+    run->n_ready = run->is_replay ? n_takers(run) : run_call_len(run);
+    advance_next(run, run->call_begin);
 }
 
 void run_begin_call(struct run *run)
@@ -355,17 +376,10 @@ uint32_t run_wants(const struct run *run, int32_t position)
     return flags;
 }
 
-void run_advance_next(struct run *run, int32_t next)
+void run_position_taken(struct run *run)
 {
-    while (next < run->call_end && !run_takes_step(run, next))
-        next++;
-    run->next = next;
-    run->n_ready = run->call_end - next;
-    if (!run->is_replay)
-        return;
-    run->n_ready = 0;
-    for (int32_t p = next; p < run->call_end; p++)
-        run->n_ready += run_takes_step(run, p);
+    run->n_ready--;
+    advance_next(run, run->next + 1);
 }
 
 static void enter_coda(struct run *run, bool is_check)
@@ -434,6 +448,7 @@ void run_rewind(struct run *run)
     run->last_serial = 0;
     run->sched.n_rows = run_rows_needed(run);
     run_begin_call(run);
+    run_tell_sched(run);
 }
 
 bool run_at_boundary(const struct run *run)

@@ -176,8 +176,8 @@ bool run_takes_step(const struct run *run, int32_t position);
 /* What has to come back from the ranks for the position's step: CLUS_WANT_* (cluster/tick.h). */
 uint32_t run_wants(const struct run *run, int32_t position);
 
-/* run_step_taken - positions before `next` took the step; finds the next one that has to. */
-void run_advance_next(struct run *run, int32_t next);
+/* run_position_taken - `next` is in the batch: go on to the next one that takes the step. */
+void run_position_taken(struct run *run);
 
 /*
  * run_step_done - all positions of the call took step_idx: decide. The call then stands before its

@@ -73,7 +73,7 @@ static void open_model(struct rig *rig, const struct rig_options *o, struct clus
     *limits = (struct clus_limits){.n_embd = config->n_embd,
                                    .block_size = config->max_positions,
                                    .page_positions = KERN_PAGE_POSITIONS,
-                                   .n_rows = 4 * config->max_positions,
+                                   .n_rows = o->n_rows ? o->n_rows : 4 * config->max_positions,
                                    .n_seqs = o->n_seqs,
                                    .n_pages = o->n_pages,
                                    .max_batch = o->max_batch};
@@ -120,10 +120,11 @@ void rig_open(struct rig *rig, const struct rig_options *o)
                                    .n_cached_pages = o->n_cached_pages,
                                    .n_held_jobs = o->n_held_jobs,
                                    .overlap = o->overlap,
-                                   .end_tokens = {-1},
-                                   .n_end_tokens = 0,
+                                   .n_end_tokens = o->n_end_tokens,
                                    .notify = wake_up,
                                    .notify_arg = &rig->wake};
+    for (int32_t i = 0; i < o->n_end_tokens; i++)
+        engine.end_tokens[i] = i;
     must(rig->engine = engine_start(&engine, &err));
 }
 

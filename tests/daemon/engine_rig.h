@@ -70,6 +70,8 @@ struct rig_options {
     int32_t n_cached_pages, n_held_jobs;
     bool overlap;
     enum model_kv_format kv_format;
+    int32_t n_rows;       /* 0: more than anybody needs */
+    int32_t n_end_tokens; /* tokens 0 .. n - 1 end an answer */
 };
 
 extern const struct rig_options roomy;

@@ -78,11 +78,11 @@ static void nothing_the_scheduler_decides_changes_a_bit(void **state)
     enum { N = 24 };
     static int32_t prompts[N][32];
     static const struct rig_options crowded[] = {
-        {"latest-m4", 200, 32, 64, 16, NULL, 0, 0, false, MODEL_KV_F32},
-        {"latest-m4", 200, 32, 64, 1, NULL, 0, 0, false, MODEL_KV_F32},
-        {"latest-m4", 200, 32, 5, 3, NULL, 0, 0, true, MODEL_KV_F32},
-        {"latest-m4", 200, 32, 1, 1, NULL, 0, 0, false, MODEL_KV_F32},
-        {"latest-m4", 9, 4, 7, 7, NULL, 4, 2, true, MODEL_KV_F32}};
+        {"latest-m4", 200, 32, 64, 16, NULL, 0, 0, false, MODEL_KV_F32, 0, 0},
+        {"latest-m4", 200, 32, 64, 1, NULL, 0, 0, false, MODEL_KV_F32, 0, 0},
+        {"latest-m4", 200, 32, 5, 3, NULL, 0, 0, true, MODEL_KV_F32, 0, 0},
+        {"latest-m4", 200, 32, 1, 1, NULL, 0, 0, false, MODEL_KV_F32, 0, 0},
+        {"latest-m4", 9, 4, 7, 7, NULL, 4, 2, true, MODEL_KV_F32, 0, 0}};
     struct job_spec specs[N];
     struct result alone[N];
     struct rig rig;
@@ -278,9 +278,18 @@ static void jobs_that_are_ended_at_any_moment_leave_no_trace_in_others(void **st
     rig_close(&rig);
     uint32_t random = 12345;
     for (int32_t round = 0; round < 3; round++) {
-        struct rig_options o = {
-            "latest-m4", 7 + 2 * round, 3 + 2 * round, 6, 1 + 2 * round, NULL, 0,
-            0,           false,         MODEL_KV_F32};
+        struct rig_options o = {"latest-m4",
+                                7 + 2 * round,
+                                3 + 2 * round,
+                                6,
+                                1 + 2 * round,
+                                NULL,
+                                0,
+                                0,
+                                false,
+                                MODEL_KV_F32,
+                                0,
+                                0};
         rig_open(&rig, &o);
         for (int32_t i = 0; i < N; i++) {
             submit(&rig, (uint64_t)i, &specs[i]);

@@ -169,6 +169,37 @@ static void a_page_freed_twice_between_two_ticks_is_told_once(void **state)
     pages_fini(&pages);
 }
 
+/* Pages of finished jobs are as good as free, but only when nobody else has them. */
+static void a_page_is_idle_when_only_finished_jobs_have_it(void **state)
+{
+    (void)state;
+    struct pages pages;
+    struct pages_content c = content(1, 0, 0, 0);
+    int32_t page;
+    open_pages(&pages, 2);
+    assert_true(pages_take(&pages, 1, &page));
+    pages_seal(&pages, page, &c);
+    pages_rest(&pages, page);
+    assert_int_equal(pages.n_idle, 1);
+    pages_share(&pages, page);
+    assert_int_equal(pages.n_idle, 0);
+    pages_rest(&pages, page);
+    assert_int_equal(pages.n_idle, 1); /* both have finished */
+    pages_share(&pages, page);
+    assert_int_equal(pages.n_idle, 0);
+    pages_drop(&pages, page);
+    assert_int_equal(pages.n_idle, 1);
+    for (int i = 0; i < 2; i++) {
+        pages_wake(&pages, page);
+        assert_int_equal(pages.n_idle, 0);
+        pages_drop(&pages, page);
+        assert_int_equal(pages.n_idle, i == 0);
+    }
+    assert_int_equal(pages.n_cached, 1);
+    check_account(&pages);
+    pages_fini(&pages);
+}
+
 /* A small crowd of holders that take, share, seal, unseal and drop at random. */
 static void no_page_is_lost_whatever_happens(void **state)
 {
@@ -228,6 +259,7 @@ int main(void)
         cmocka_unit_test(a_chain_is_not_mistaken_after_its_first_page_was_reused),
         cmocka_unit_test(of_two_equal_pages_one_is_found_and_the_other_is_plain),
         cmocka_unit_test(a_page_freed_twice_between_two_ticks_is_told_once),
+        cmocka_unit_test(a_page_is_idle_when_only_finished_jobs_have_it),
         cmocka_unit_test(no_page_is_lost_whatever_happens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
