@@ -58,7 +58,7 @@ static void fit(struct cost_line *line)
     double slope = (cov + pull * guess) / (var + pull), steepest = mean_ns / mean_n;
     slope = slope > 0 ? slope : 0;
     line->each_ns = slope < steepest ? slope : steepest;
-    line->fixed_ns = mean_ns - line->each_ns * mean_n;
+    line->fixed_ns = slope < steepest ? mean_ns - line->each_ns * mean_n : 0;
 }
 
 void cost_line_add(struct cost_line *line, int32_t n, uint64_t ns)

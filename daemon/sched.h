@@ -75,17 +75,17 @@ struct sched_job {
 
     /* The scheduler's. */
     enum sched_state state;
-    bool must_yield;      /* give the places back at the next token boundary (sched_yielded) */
-    uint64_t number;      /* order of sched_add */
+    bool must_yield; /* give the places back at the next token boundary (sched_yielded) */
+    uint64_t number; /* order of sched_add */
     uint64_t added_ns, admitted_ns;
-    uint64_t aim_ns;      /* when the answer will be ready, as predicted at admission; LTD_NEVER
+    uint64_t aim_ns;   /* when the answer will be ready, as predicted at admission; LTD_NEVER
                              while no turn has been measured */
-    uint64_t steer_ns;    /* the end that steps are chosen for; LTD_NEVER: no due time */
-    uint64_t key_ns;      /* order inside a class and client: due, or after long patience */
-    int32_t level;        /* running: only higher classes may take its places */
+    uint64_t steer_ns; /* the end that steps are chosen for; LTD_NEVER: no due time */
+    uint64_t key_ns;   /* order inside a class and client: due, or after long patience */
+    int32_t level;     /* running: only higher classes may take its places */
     int32_t seen_calls, seen_steps; /* of the call at hand, in the last plan */
-    int32_t n_calls;      /* finished, as far as steps_mean goes back */
-    double steps_mean;    /* of finished calls */
+    int32_t n_calls;                /* finished, as far as steps_mean goes back */
+    double steps_mean;              /* of finished calls */
     struct sched_client *client;
     struct sched_job *next, *prev;
 };

@@ -17,9 +17,9 @@
 #include "base/clock.h"
 #include "daemon/sched_private.h"
 
-#define MARGIN       0.03 /* of a budget, kept for what cannot be foreseen */
+#define MARGIN       0.05 /* of a budget, kept for what cannot be foreseen */
 #define MARGIN_TURNS 2.0
-#define SLIP         0.06 /* of the predicted time, that a job may miss its aim by to stay deep */
+#define SLIP         0.08 /* of the predicted time, that a job may miss its aim by to stay deep */
 #define AHEAD        0.5  /* of the load that may still come, that a new job plans for */
 #define LIVES        8.0  /* lives of a job, over which arrivals are counted */
 #define FADE         (1.0 / 16) /* of a job, in means over jobs */

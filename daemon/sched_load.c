@@ -105,7 +105,7 @@ static void foresee(struct sched *sched, struct forecast *cast, double load)
 {
     double now_ns = sched_pace_step_ns(sched, sched->n_running, sched->pace.inverse_steps);
     double then_ns = sched_pace_step_ns(sched, sched->n_running, mean_inverse(sched, cast, load));
-    double scale = then_ns / now_ns, lane = fill_seats(sched, cast, load, scale);
+    double scale = now_ns > 0 ? then_ns / now_ns : 1, lane = fill_seats(sched, cast, load, scale);
     double *seats = sched->seats;
     bool is_past_ordinary = false;
     cast->kept = 1;

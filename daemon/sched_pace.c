@@ -4,11 +4,17 @@
  *
  * One turn is a tick for everybody who decodes and, for the few whose thought is done, a prelude, a
  * coda and a head. The cost lines give its time for any number of jobs. What they do not know (exit
- * rules, sampling, overlap, prompts beside) shows as the ratio of turns as they were to turns as the
- * lines say. Two such ratios are kept: a fast one to steer by, in which prompts count as delay; and a
- * slow one that takes the prompts of a turn out of it, to predict with and to give prompts their
- * part. (Not one over turns without prompts alone: those follow turns that took long, and are not
- * like the others.)
+ * rules, sampling, overlap, jobs that wait for their coda) shows as a ratio of what was to what the
+ * lines say:
+ *
+ *     fast   time of a job's step, prompts beside it included: to steer by
+ *     slow   the same without what the prompts should have taken: to predict with
+ *     alone  time of a turn without what the prompts took: what they are given a part of
+ *     dear   time that positions of prompts added to a tick: they read long contexts, of which a line
+ *            over numbers of positions knows nothing
+ *
+ * (Turns that held no prompts would tell the third more directly, but not truly: they come after
+ * turns that took long, and are not like the others.)
  */
 #include <math.h>
 
@@ -17,12 +23,14 @@
 
 #define FADE_FAST  (1.0 - 1.0 / 128)
 #define FADE_SLOW  (1.0 - 1.0 / 4096)
-#define PART_IDLE  (1.0 / 1024) /* of a plan */
-#define PART_CALL  (1.0 / 256)  /* of a call */
-#define CALLS_MAX  32 /* of a job, that its mean goes back */
-#define CALLS_ALL  2  /* that the mean of all jobs counts as, to one of them */
-#define FAR_OFF    8.0  /* a turn longer than expected by this is cut there */
-#define CORRECTION 16.0 /* more than this is a broken clock, not a slow machine */
+#define FADE_DEAR  (1.0 - 1.0 / 8)
+#define EACH_LEAST 0.01  /* of what a tick takes in any case */
+#define DEBT_MAX   256.0 /* turns' worth that prompts may owe: one broken measurement is forgotten */
+#define PART_CALL  (1.0 / 256) /* of a call */
+#define CALLS_MAX  32          /* of a job, that its mean goes back */
+#define CALLS_ALL  2           /* that the mean of all jobs counts as, to one of them */
+#define FAR_OFF    8.0         /* a turn longer than expected by this is cut there */
+#define CORRECTION 16.0        /* more than this is a broken clock, not a slow machine */
 
 /* A tick of a small model on a small machine, until the first one is measured. */
 #define GUESS_FIXED_NS 1e6
@@ -40,13 +48,80 @@ void sched_pace_init(struct sched *sched)
                        GUESS_EACH_NS * GUESS_BORDER);
     sched->pace.inverse_steps = 1 / GUESS_STEPS;
     sched->pace.is_alone = true;
-    sched->idle = sched->thrift = 1;
+    sched->thrift = 1;
     sched_pace_refresh(sched);
+}
+
+static double ratio_of(const struct sched_ratio *ratio)
+{
+    double value = ratio->model_ns > 0 ? ratio->was_ns / ratio->model_ns : 1;
+    return fmax(1 / CORRECTION, fmin(CORRECTION, value));
+}
+
+static void learn(struct sched_ratio *ratio, double fade, double was_ns, double model_ns)
+{
+    ratio->was_ns = ratio->was_ns * fade + was_ns;
+    ratio->model_ns = ratio->model_ns * fade + model_ns;
+}
+
+/* One more position in a tick, by the line; where that says that more are free, not quite. */
+static double each_ns(const struct sched *sched)
+{
+    const struct cost_line *tick = &sched->costs[SCHED_TICK];
+    return fmax(tick->each_ns, EACH_LEAST * tick->fixed_ns);
+}
+
+double sched_prompt_each_ns(const struct sched *sched)
+{
+    return ratio_of(&sched->dear) * each_ns(sched);
+}
+
+/* Prompts took more or less than their credit paid for. */
+static void settle(struct sched *sched, double took, double foreseen)
+{
+    double least = fmin(sched->credit_ns, -DEBT_MAX * sched->planned.worth_ns);
+    double error = fmin(took, FAR_OFF * foreseen) - foreseen;
+    if (sched->planned.is_charged)
+        sched->credit_ns = fmax(least, sched->credit_ns - error);
+}
+
+/* A tick with n_prompt positions of prompts: what these added is learned. */
+static void measure_mixed(struct sched *sched, int32_t n_prompt, double ns)
+{
+    const struct cost_line *tick = &sched->costs[SCHED_TICK];
+    double alone = tick->fixed_ns + sched->planned.n_positions * tick->each_ns;
+    double added = fmax(ns - alone, 0), foreseen = n_prompt * sched_prompt_each_ns(sched);
+    settle(sched, added, foreseen);
+    learn(&sched->dear, FADE_DEAR, fmin(added, FAR_OFF * foreseen), n_prompt * each_ns(sched));
+}
+
+/*
+ * The line of ticks is that of decoding jobs; until one has been seen alone, whatever there is must
+ * do, and is forgotten then. Returns false when the line has nothing to learn from this tick.
+ */
+static bool measure_tick(struct sched *sched, int32_t n, double ns)
+{
+    struct cost_line *tick = &sched->costs[SCHED_TICK];
+    int32_t n_prompt = sched->planned.prompt_ns > 0 ? n - sched->planned.n_positions : 0;
+    if (n_prompt > 0 && sched->has_plain_ticks) {
+        measure_mixed(sched, n_prompt, ns);
+        return false;
+    }
+    if (n_prompt <= 0 && !sched->has_plain_ticks) {
+        sched->has_plain_ticks = true;
+        cost_line_init(tick, tick->fixed_ns, tick->each_ns);
+    }
+    return true;
 }
 
 void sched_measure(struct sched *sched, enum sched_cost what, int32_t n, uint64_t ns)
 {
     const struct cost_line *tick = &sched->costs[SCHED_TICK];
+    if (what == SCHED_TICK && !measure_tick(sched, n, (double)ns))
+        return;
+    if ((what == SCHED_PRELUDE && sched->planned.n_prelude > 0) ||
+        (what == SCHED_CODA && sched->planned.n_coda > 0))
+        settle(sched, (double)ns, cost_line_ns(&sched->costs[what], n));
     cost_line_add(&sched->costs[what], n, ns);
     for (int32_t i = SCHED_PRELUDE; i < SCHED_N_COSTS && what == SCHED_TICK; i++)
         if (sched->costs[i].weight == 0)
@@ -92,27 +167,21 @@ double sched_pace_step_ns(const struct sched *sched, int32_t n, double inverse_s
     return batch_ns(sched, batch, inverse_steps) * rounds;
 }
 
-static double ratio_of(const struct sched_ratio *ratio)
-{
-    double value = ratio->model_ns > 0 ? ratio->turn_ns / ratio->model_ns : 1;
-    return fmax(1 / CORRECTION, fmin(CORRECTION, value));
-}
-
 double sched_pace_correction(const struct sched *sched)
 {
-    return ratio_of(&sched->slow) * sched->idle;
+    return ratio_of(&sched->slow);
 }
 
 double sched_pace_alone_ns(const struct sched *sched, int32_t n)
 {
-    return ratio_of(&sched->slow) * decode_ns(sched, n);
+    return ratio_of(&sched->alone) * decode_ns(sched, n);
 }
 
 /* Positions that sched_plan gives prompts in the long run, if there are enough of them: beside the
  * decoding jobs as far as the credit goes, or as far as the room goes and then in their stead. */
 static double prompt_positions(const struct sched *sched, int32_t n)
 {
-    double share = sched->config.prefill_share, each = sched->costs[SCHED_TICK].each_ns;
+    double share = sched->config.prefill_share, each = sched_prompt_each_ns(sched);
     double batch = batch_of(sched, n), room = sched->config.max_batch - batch;
     double turn = sched_pace_alone_ns(sched, n), worth = turn * share / (1 - share);
     double beside = each * room <= worth ? room : worth / each;
@@ -124,27 +193,24 @@ void sched_pace_refresh(struct sched *sched)
 {
     struct sched_pace *pace = &sched->pace;
     double step = sched_pace_step_ns(sched, sched->n_running, pace->inverse_steps);
-    pace->turn_ns = ratio_of(&sched->fast) * sched->idle * step;
+    pace->turn_ns = ratio_of(&sched->fast) * step;
     pace->prompt_positions = prompt_positions(sched, sched->n_running);
-}
-
-static void learn(struct sched_ratio *ratio, double fade, double turn_ns, double model_ns)
-{
-    ratio->turn_ns = ratio->turn_ns * fade + turn_ns;
-    ratio->model_ns = ratio->model_ns * fade + model_ns;
 }
 
 void sched_pace_learn(struct sched *sched, uint64_t turn_ns)
 {
-    if (sched->planned_decode > 0) {
-        double model = decode_ns(sched, sched->planned_decode), took = (double)turn_ns;
-        double prompts = sched->planned_prompt_ns;
-        double most = FAR_OFF * ratio_of(&sched->fast) * (model + prompts);
-        if (sched->n_ticked >= SCHED_LEARNED)
-            took = fmin(took, most);
-        learn(&sched->fast, FADE_FAST, took, model);
-        learn(&sched->slow, FADE_SLOW, took, model + prompts);
+    const struct sched_planned *planned = &sched->planned;
+    double took = (double)turn_ns, prompts = planned->prompt_ns;
+    double model = decode_ns(sched, planned->n_decoding), n_stepped = planned->n_ready;
+    double most = FAR_OFF * (ratio_of(&sched->alone) * model + prompts);
+    if (sched->n_ticked >= SCHED_LEARNED)
+        took = fmin(took, most);
+    if (planned->n_decoding > 0) { /* who is not ready spends the time, too, and gets no step */
+        learn(&sched->fast, FADE_FAST, took * planned->n_decoding, model * n_stepped);
+        learn(&sched->slow, FADE_SLOW, took * planned->n_decoding, (model + prompts) * n_stepped);
     }
+    if (planned->n_positions > 0)
+        learn(&sched->alone, FADE_SLOW, took, decode_ns(sched, planned->n_positions) + prompts);
     sched->n_ticked += sched->n_ticked < SCHED_LEARNED;
     sched_pace_refresh(sched);
 }
@@ -153,13 +219,7 @@ double sched_turn_ns(const struct sched *sched)
 {
     if (sched->n_ticked < SCHED_LEARNED)
         return 0;
-    return ratio_of(&sched->fast) * decode_ns(sched, sched->n_running);
-}
-
-void sched_pace_ready(struct sched *sched, int32_t n_ready, int32_t n_decoding)
-{
-    if (n_ready > 0)
-        sched->idle += PART_IDLE * ((double)n_decoding / n_ready - sched->idle);
+    return ratio_of(&sched->alone) * decode_ns(sched, sched->n_running);
 }
 
 /* Where max_steps is only a bound, the depth to expect is that of calls before. */
@@ -195,9 +255,9 @@ static double call_step_ns(const struct sched *sched, int32_t n, double turn_ns)
     if (n <= 1)
         return turn_ns;
     if (sched->pace.is_alone)
-        return cost_line_ns(tick, chunk) * n / chunk;
+        return (tick->fixed_ns + chunk * sched_prompt_each_ns(sched)) * n / chunk;
     double at_once = fmin(chunk, sched->pace.prompt_positions);
-    return n / at_once * (turn_ns + at_once * tick->each_ns);
+    return n / at_once * (turn_ns + at_once * sched_prompt_each_ns(sched));
 }
 
 static double passes_ns(const struct sched *sched, enum sched_cost what, int32_t n)
@@ -226,7 +286,7 @@ double sched_prompt_ns(const struct sched *sched, const struct sched_job *job, d
         return 0;
     if (job->n_coda > 0)
         return job->n_coda * sched->costs[SCHED_CODA].each_ns;
-    double each = left * sched->costs[SCHED_TICK].each_ns + sched->costs[SCHED_CODA].each_ns;
+    double each = left * sched_prompt_each_ns(sched) + sched->costs[SCHED_CODA].each_ns;
     if (job->step_idx == 0)
         each += sched->costs[SCHED_PRELUDE].each_ns;
     return job->call_positions * each;
@@ -244,7 +304,8 @@ struct sched_outlook sched_outlook_of(const struct sched *sched, const struct sc
                                       double turn_ns)
 {
     bool has_left = job->n_coda > 0;
-    double most = job->is_elastic ? sched_token_steps(sched, job) : sched_expected_steps(sched, job);
+    double most =
+        job->is_elastic ? sched_token_steps(sched, job) : sched_expected_steps(sched, job);
     struct sched_outlook look = {
         .step_ns = has_left ? 0 : call_step_ns(sched, job->call_positions, turn_ns),
         .rest_ns = job->calls_left > 1 ? (job->calls_left - 1) * turn_ns : 0,

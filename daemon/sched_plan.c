@@ -9,7 +9,9 @@
  *     credit, per tick = T * share / (1 - share), T = the turn of the decoding jobs alone
  *
  * so over any stretch of time decoding jobs lose at most `share` of their pace. A cost can be longer
- * ticks, or decoding positions that had to stay out: both are time to them.
+ * ticks, or decoding positions that had to stay out: both are time to them. What a tick with prompts
+ * took beyond the prediction is charged afterwards (sched_measure), so a wrong prediction delays
+ * prompts, never the others for long.
  *
  * When everything fits nothing is ordered and the plan is O(n). When something must stay out, jobs
  * are picked class by class, and in a class from the client who was served least.
@@ -19,11 +21,11 @@
 
 /* What a tick under construction holds. */
 struct mix {
-    int32_t n_decode;     /* positions of jobs that decode */
-    int32_t n_prompt;     /* positions of prompts that take a step */
-    int32_t n_prelude;    /* of those, at step 0 */
-    int32_t n_coda;       /* of long calls */
-    double decode_ns;     /* the turn of the decoding jobs alone; 0: there are none */
+    int32_t n_decode;  /* positions of jobs that decode */
+    int32_t n_prompt;  /* positions of prompts that take a step */
+    int32_t n_prelude; /* of those, at step 0 */
+    int32_t n_coda;    /* of long calls */
+    double decode_ns;  /* the turn of the decoding jobs alone; 0: there are none */
 };
 
 struct plan {
@@ -75,8 +77,8 @@ static double cost_of(const struct plan *plan, const struct mix *mix)
     int32_t alone = least_of(mix->n_decode, max_batch);
     int32_t beside = least_of(alone, max_batch - mix->n_prompt);
     double served = (double)beside / alone;
-    double turn = mix->decode_ns + cost_line_ns(&costs[SCHED_TICK], beside + mix->n_prompt) -
-                  cost_line_ns(&costs[SCHED_TICK], alone) +
+    double turn = mix->decode_ns + (beside - alone) * costs[SCHED_TICK].each_ns +
+                  mix->n_prompt * sched_prompt_each_ns(plan->sched) +
                   cost_line_ns(&costs[SCHED_PRELUDE], mix->n_prelude) +
                   cost_line_ns(&costs[SCHED_CODA], mix->n_coda);
     return turn - served * mix->decode_ns + (1 - served) * worth_of(plan, mix);
@@ -105,7 +107,7 @@ static int32_t least_portion(const struct plan *plan, const struct sched_job *jo
     if (is_coda ? plan->mix.n_coda > 0 : !is_start || plan->mix.n_prelude > 0)
         return 1;
     const struct cost_line *pass = &costs[is_coda ? SCHED_CODA : SCHED_PRELUDE];
-    double each = pass->each_ns + (is_coda ? 0 : costs[SCHED_TICK].each_ns);
+    double each = pass->each_ns + (is_coda ? 0 : sched_prompt_each_ns(plan->sched));
     return pass->fixed_ns < each * most ? 1 + (int32_t)(pass->fixed_ns / each) : most;
 }
 
@@ -139,7 +141,10 @@ static void spend(struct plan *plan)
 {
     double worth = worth_of(plan, &plan->mix), credit = plan->sched->credit_ns;
     double most = worth > plan->need_ns ? worth : plan->need_ns;
-    if (plan->mix.decode_ns > 0 && plan->mix.n_prompt + plan->mix.n_coda > 0)
+    struct sched_planned *planned = &plan->sched->planned;
+    planned->worth_ns = worth;
+    planned->is_charged = plan->mix.decode_ns > 0 && plan->mix.n_prompt + plan->mix.n_coda > 0;
+    if (planned->is_charged)
         credit -= cost_of(plan, &plan->mix);
     plan->sched->credit_ns = credit < most ? credit : most;
 }
@@ -339,13 +344,14 @@ static void add_something(struct plan *plan)
 static int32_t survey(struct plan *plan)
 {
     struct sched *sched = plan->sched;
-    int32_t n_wanted = 0, n_decoding = 0, n_ready = 0, chunk = sched->config.prefill_chunk;
+    struct sched_planned planned = {0};
+    int32_t n_wanted = 0, chunk = sched->config.prefill_chunk;
     for (int32_t i = 0; i < sched->n_running; i++) {
         struct sched_job *job = sched->running[i];
         bool decodes = !job->is_prefill && job->n_coda == 0;
         sched_pace_watch(sched, job);
-        n_decoding += decodes;
-        n_ready += decodes && job->n_ready > 0;
+        planned.n_decoding += decodes;
+        planned.n_ready += decodes && job->n_ready > 0;
         if (is_prompt(job)) {
             plan->n_prompts++;
             int32_t n = job->n_coda > 0 ? 0 : job->n_ready;
@@ -356,25 +362,27 @@ static int32_t survey(struct plan *plan)
     }
     /* Jobs that decode but are not ready now (their coda overlaps this tick) must not be kept
      * waiting for a long tick of prompts either. */
-    plan->mix.n_decode = plan->n_ready > n_decoding ? plan->n_ready : n_decoding;
+    plan->mix.n_decode = plan->n_ready > planned.n_decoding ? plan->n_ready : planned.n_decoding;
     if (plan->mix.n_decode > 0)
         plan->mix.decode_ns = sched_pace_alone_ns(sched, plan->mix.n_decode);
-    sched->pace.is_alone = n_decoding == 0;
-    sched_pace_ready(sched, n_ready, n_decoding);
+    sched->pace.is_alone = planned.n_decoding == 0;
+    sched->planned = planned;
     return n_wanted < plan->room ? n_wanted : plan->room;
 }
 
 /* For the pace: what this turn should take. */
 static void note_plan(const struct plan *plan)
 {
-    struct sched *sched = plan->sched;
-    sched->planned_decode = 0;
+    const struct cost_line *costs = plan->sched->costs;
+    struct sched_planned *planned = &plan->sched->planned;
     for (int32_t i = 0; i < plan->n_shares; i++)
         if (is_decode(plan->shares[i].job))
-            sched->planned_decode += plan->shares[i].n_positions;
-    sched->planned_prompt_ns = plan->mix.n_prompt * sched->costs[SCHED_TICK].each_ns +
-                               cost_line_ns(&sched->costs[SCHED_PRELUDE], plan->mix.n_prelude) +
-                               cost_line_ns(&sched->costs[SCHED_CODA], plan->mix.n_coda);
+            planned->n_positions += plan->shares[i].n_positions;
+    planned->n_prelude = plan->mix.n_prelude;
+    planned->n_coda = plan->mix.n_coda;
+    planned->prompt_ns = plan->mix.n_prompt * sched_prompt_each_ns(plan->sched) +
+                         cost_line_ns(&costs[SCHED_PRELUDE], plan->mix.n_prelude) +
+                         cost_line_ns(&costs[SCHED_CODA], plan->mix.n_coda);
 }
 
 int32_t sched_plan(struct sched *sched, struct sched_share *shares, uint64_t now_ns)

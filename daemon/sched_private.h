@@ -49,9 +49,9 @@ struct sched_lane {
 struct sched_client {
     struct sched_client *next, *prev; /* of all */
     struct sched_client *next_in_bucket;
-    uint64_t number; /* order of creation */
-    uint64_t served; /* virtual time, steps */
-    uint64_t steps;  /* since it was last idle */
+    uint64_t number;     /* order of creation */
+    uint64_t served;     /* virtual time, steps */
+    uint64_t steps;      /* since it was last idle */
     uint64_t short_turn; /* last turn in which a tick had no room for all it had */
     uint64_t committed;  /* steps expected of its running jobs; scratch of sched_queue_first */
     int32_t n_waiting, n_held, n_running;
@@ -85,10 +85,10 @@ struct sched_outlook {
     double step_idx; /* steps done of the call at hand */
     double min_steps, max_steps;
     /* sched_load.c's */
-    double aim_steps;  /* of the running: that bring it to its aim */
-    double end_ns;     /* in line: from now, when it should be ready, or HUGE_VAL */
-    bool is_counted;   /* in line: could still be in time */
-    bool is_ordinary;  /* of default priority or more */
+    double aim_steps; /* of the running: that bring it to its aim */
+    double end_ns;    /* in line: from now, when it should be ready, or HUGE_VAL */
+    bool is_counted;  /* in line: could still be in time */
+    bool is_ordinary; /* of default priority or more */
 };
 
 struct sched_pace {
@@ -98,15 +98,26 @@ struct sched_pace {
     bool is_alone;           /* nobody decodes: prompts have the tick for themselves */
 };
 
-/* Turns as they were and as the cost lines say, faded sums. */
+/* Time as it was and as the cost lines say, faded sums. */
 struct sched_ratio {
-    double turn_ns, model_ns;
+    double was_ns, model_ns;
+};
+
+/* The last plan. */
+struct sched_planned {
+    int32_t n_decoding;        /* jobs that decode */
+    int32_t n_ready;           /* of them, that could take a step */
+    int32_t n_positions;       /* of them, that do */
+    int32_t n_prelude, n_coda; /* positions of prompts and long calls */
+    double prompt_ns;          /* what prompts and long calls add, as foreseen */
+    double worth_ns;           /* what a turn without them earns */
+    bool is_charged;           /* the credit paid for them, as predicted */
 };
 
 /* Who comes and how long they stay, for the number of jobs that a new one will have beside it. */
 struct sched_traffic {
-    double per_ns;     /* admissions, faded; as of last_ns */
-    double life_ns;    /* of a running job, faded; 0: none has ended */
+    double per_ns;              /* admissions, faded; as of last_ns */
+    double life_ns;             /* of a running job, faded; 0: none has ended */
     uint64_t first_ns, last_ns; /* admissions */
 };
 
@@ -115,37 +126,36 @@ struct sched {
     struct sched_class classes[SCHED_PRIORITIES];
     struct sched_client *clients, *buckets[SCHED_CLIENT_BUCKETS];
     uint64_t n_clients_made, n_jobs_made;
-    uint64_t floor; /* virtual time that a newcomer starts with, at least */
+    uint64_t floor;             /* virtual time that a newcomer starts with, at least */
     struct sched_job **running; /* [max_running] */
     int32_t n_running, n_waiting, n_held;
 
     /* sched_next */
     bool is_settled;             /* the first in line does not fit, and nothing has changed */
     struct sched_places settled; /* ... with these places */
-    int32_t n_seats;             /* jobs that can run at once, as the last one that did not fit shows */
+    int32_t n_seats; /* jobs that can run at once, as the last one that did not fit shows */
     int32_t n_yielding;
-    struct sched_job **victims;  /* [max_running] scratch */
+    struct sched_job **victims; /* [max_running] scratch */
 
     /* sched_plan */
-    struct sched_group *groups;   /* [max_running] scratch */
-    struct sched_group **heap;    /* [max_running] scratch */
+    struct sched_group *groups; /* [max_running] scratch */
+    struct sched_group **heap;  /* [max_running] scratch */
     uint64_t turn;
-    double credit_ns;             /* time that prompts may still take */
-    int32_t planned_decode;       /* positions of the last plan */
-    double planned_prompt_ns;     /* what its prompts and long calls add, by the lines */
+    double credit_ns; /* time that prompts may still take */
+    struct sched_planned planned;
 
     /* pace, load, depth */
     struct cost_line costs[SCHED_N_COSTS];
-    struct sched_ratio fast, slow;
-    double idle;   /* jobs that decode per job that is ready to, mean; above 1 when turns overlap */
+    bool has_plain_ticks; /* measured: of decoding jobs, without prompts */
+    struct sched_ratio fast, slow, alone, dear;
     double thrift; /* part of max_steps that fixed exit rules use, mean */
     struct sched_pace pace;
     int32_t n_ticked; /* turns measured, up to SCHED_LEARNED */
     struct sched_traffic traffic;
     double load;
     bool is_load_stale;
-    uint64_t load_turn; /* of the last look */
-    uint64_t seat_ns;   /* when a new ordinary job would get a seat, as of then */
+    uint64_t load_turn;             /* of the last look */
+    uint64_t seat_ns;               /* when a new ordinary job would get a seat, as of then */
     struct sched_outlook *outlooks; /* [max_running + SCHED_LOOKAHEAD] scratch */
     const struct sched_job **line;  /* [SCHED_LOOKAHEAD] scratch */
     double *seats;                  /* [max_running] scratch */
@@ -184,11 +194,11 @@ void sched_pace_refresh(struct sched *sched);
 /* Once per plan and job that decodes or has a prompt: is a call finished since the last plan? */
 void sched_pace_watch(struct sched *sched, struct sched_job *job);
 
-/* Of the jobs that decode, so many are ready. */
-void sched_pace_ready(struct sched *sched, int32_t n_ready, int32_t n_decoding);
-
 /* The turn of the last plan took so long. */
 void sched_pace_learn(struct sched *sched, uint64_t turn_ns);
+
+/* What a position of a prompt adds to a tick beside decoding jobs. */
+double sched_prompt_each_ns(const struct sched *sched);
 
 /* A turn of `n` decoding positions, as many of them as a tick holds, without any prompts. */
 double sched_pace_alone_ns(const struct sched *sched, int32_t n);

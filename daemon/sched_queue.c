@@ -256,7 +256,8 @@ static void count_committed(struct sched *sched)
         sched->running[i]->client->committed = 0;
     for (int32_t i = 0; i < sched->n_running; i++) {
         const struct sched_job *job = sched->running[i];
-        uint64_t left = job->max_steps > job->step_idx ? (uint64_t)(job->max_steps - job->step_idx) : 0;
+        uint64_t left =
+            job->max_steps > job->step_idx ? (uint64_t)(job->max_steps - job->step_idx) : 0;
         uint64_t prompt = job->call_positions > 1 ? left * (uint64_t)job->call_positions : 0;
         job->client->committed += SCHED_SEAT_STEPS + prompt;
     }
@@ -283,7 +284,8 @@ static struct sched_job *first_in_line(struct sched *sched)
         return NULL;
     count_committed(sched);
     const struct sched_lane *best = NULL;
-    for (const struct sched_lane *lane = sched->classes[classes[0]].lanes; lane; lane = lane->next) {
+    for (const struct sched_lane *lane = sched->classes[classes[0]].lanes; lane;
+         lane = lane->next) {
         uint64_t mine = expected(lane->client), its = best ? expected(best->client) : UINT64_MAX;
         if (!best || mine < its || (mine == its && head(lane)->number < head(best)->number))
             best = lane;
