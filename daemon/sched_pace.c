@@ -9,12 +9,10 @@
  *
  *     fast   time of a job's step, prompts beside it included: to steer by
  *     slow   the same without what the prompts should have taken: to predict with
- *     alone  time of a turn without what the prompts took: what they are given a part of
+ *     alone  time of a turn without prompts: what they are given a part of. Turns that held some
+ *            do not count: what prompts take unforeseen must not raise what they are given
  *     dear   time that positions of prompts added to a tick: they read long contexts, of which a line
  *            over numbers of positions knows nothing
- *
- * (Turns that held no prompts would tell the third more directly, but not truly: they come after
- * turns that took long, and are not like the others.)
  */
 #include <math.h>
 
@@ -23,6 +21,7 @@
 
 #define FADE_FAST  (1.0 - 1.0 / 128)
 #define FADE_SLOW  (1.0 - 1.0 / 4096)
+#define FADE_ALONE (1.0 - 1.0 / 512)
 #define FADE_DEAR  (1.0 - 1.0 / 8)
 #define EACH_LEAST 0.01  /* of what a tick takes in any case */
 #define DEBT_MAX   256.0 /* turns' worth that prompts may owe: one broken measurement is forgotten */
@@ -209,8 +208,8 @@ void sched_pace_learn(struct sched *sched, uint64_t turn_ns)
         learn(&sched->fast, FADE_FAST, took * planned->n_decoding, model * n_stepped);
         learn(&sched->slow, FADE_SLOW, took * planned->n_decoding, (model + prompts) * n_stepped);
     }
-    if (planned->n_positions > 0)
-        learn(&sched->alone, FADE_SLOW, took, decode_ns(sched, planned->n_positions) + prompts);
+    if (planned->n_positions > 0 && planned->prompt_ns == 0)
+        learn(&sched->alone, FADE_ALONE, took, decode_ns(sched, planned->n_positions));
     sched->n_ticked += sched->n_ticked < SCHED_LEARNED;
     sched_pace_refresh(sched);
 }

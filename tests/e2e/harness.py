@@ -39,6 +39,7 @@ sys.path.insert(0, STUBS)
 # The generated health stubs live in the package `grpc`, as the protocol wants it; so does grpcio.
 grpc.__path__.append(os.path.join(STUBS, "grpc"))
 from grpc.health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
+from latentd.rpc import status_details_pb2  # noqa: E402
 from latentd.v1 import job_pb2, latentd_pb2, latentd_pb2_grpc  # noqa: E402
 
 DEMO = os.path.join(SOURCE, "models/demo")
@@ -313,8 +314,31 @@ class Api:
     def cancel(self, name):
         return self.jobs.Cancel(latentd_pb2.CancelJobRequest(name=name), timeout=patience())
 
+    def continue_job(self, name, more_tokens=0, more_steps=0, request_id=""):
+        request = latentd_pb2.ContinueJobRequest(name=name, more_tokens=more_tokens, more_steps=more_steps,
+                                                 request_id=request_id)
+        return self.jobs.Continue(request, timeout=patience())
+
+    def set_priority(self, name, priority):
+        return self.jobs.SetPriority(latentd_pb2.SetJobPriorityRequest(name=name, priority=priority),
+                                     timeout=patience())
+
     def delete(self, name):
         return self.jobs.Delete(latentd_pb2.DeleteJobRequest(name=name), timeout=patience())
+
+    def score(self, context, continuation, depth, init_scale=None, seed=None, seconds=120):
+        """Log-probabilities of token ids behind token ids; `depth` is a Depth, or as in make_spec."""
+        request = latentd_pb2.ScoreRequest(depth=make_depth(depth))
+        request.context.tokens.ids.extend(context)
+        request.continuation.tokens.ids.extend(continuation)
+        if init_scale is not None:
+            request.init_scale = init_scale
+        if seed is not None:
+            request.seed = seed
+        return self.inference.Score(request, timeout=patience(seconds))
+
+    def model(self):
+        return self.cluster.GetModel(latentd_pb2.GetModelRequest(), timeout=patience())
 
     def status(self):
         return self.cluster.GetStatus(latentd_pb2.GetStatusRequest(), timeout=patience())
@@ -326,20 +350,50 @@ class Api:
         return self.get(name)
 
 
+def make_depth(depth, tokenwise=False, at=()):
+    """A Depth of a number of steps, (min, max, threshold), (min, max) for a range, or a Depth; `at` has pairs of
+    token and steps."""
+    made = job_pb2.Depth(tokenwise=tokenwise)
+    if isinstance(depth, job_pb2.Depth):
+        made.MergeFrom(depth)
+    elif isinstance(depth, tuple) and len(depth) == 2:
+        made.range.min_steps, made.range.max_steps = depth
+    elif isinstance(depth, tuple):
+        made.adaptive.min_steps, made.adaptive.max_steps, made.adaptive.threshold = depth
+    elif depth is not None:
+        made.fixed_steps = depth
+    for token, steps in at:
+        made.at.add(token=token, steps=steps)
+    return made
+
+
+def adaptive(criterion, max_steps, threshold=None, min_steps=0, check_every=0):
+    """A Depth by a criterion's name: "latent-diff", "kl" and so on; without a threshold, by its default."""
+    made = job_pb2.Depth()
+    made.adaptive.criterion = job_pb2.Criterion.Value("CRITERION_" + criterion.upper().replace("-", "_"))
+    made.adaptive.min_steps, made.adaptive.max_steps = min_steps, max_steps
+    made.adaptive.check_every = check_every
+    if threshold is not None:
+        made.adaptive.threshold = threshold
+    return made
+
+
 def make_spec(prompt, depth=None, max_tokens=0, seed=None, init_scale=None, logprobs=None,
-              temperature=None, stop=(), ignore_eos=False, label="", max_run_ms=0, **sampling):
-    """A JobSpec; `prompt` is text or ids, `depth` a number of steps or (min, max, threshold)."""
+              temperature=None, stop=(), ignore_eos=False, label="", max_run_ms=0, tokenwise=False, at=(),
+              priority=None, client="", token_ms=0, total_ms=0, **sampling):
+    """A JobSpec; `prompt` is text or ids, `depth` and `at` as in make_depth."""
     spec = job_pb2.JobSpec(max_tokens=max_tokens, stop=list(stop), ignore_eos=ignore_eos,
-                           label=label, max_run_ms=max_run_ms)
+                           label=label, max_run_ms=max_run_ms, client=client)
     if isinstance(prompt, str):
         spec.prompt.text = prompt
     else:
         spec.prompt.tokens.ids.extend(prompt)
-    if isinstance(depth, tuple):
-        spec.depth.adaptive.min_steps, spec.depth.adaptive.max_steps = depth[0], depth[1]
-        spec.depth.adaptive.threshold = depth[2]
-    elif depth is not None:
-        spec.depth.fixed_steps = depth
+    if depth is not None or tokenwise or at:
+        spec.depth.CopyFrom(make_depth(depth, tokenwise, at))
+    if token_ms or total_ms:
+        spec.budget.token_ms, spec.budget.total_ms = token_ms, total_ms
+    if priority is not None:
+        spec.priority = priority
     if seed is not None:
         spec.sampling.seed = seed
     if temperature is not None:
@@ -351,6 +405,19 @@ def make_spec(prompt, depth=None, max_tokens=0, seed=None, init_scale=None, logp
     if logprobs is not None:
         spec.logprobs = logprobs
     return spec
+
+
+def retry_delay_ms(error):
+    """The retry_delay of a failed call's RetryInfo, or None when its status has none."""
+    found = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    if found is None:
+        return None
+    status = status_details_pb2.Status.FromString(found)
+    if (status.code, status.message) != (error.code().value[0], error.details()):
+        raise AssertionError("the details say %s, the status %s" % (status, error))
+    delays = [status_details_pb2.RetryInfo.FromString(detail.value).retry_delay for detail in status.details
+              if detail.type_url == "type.googleapis.com/google.rpc.RetryInfo"]
+    return delays[0].seconds * 1000 + delays[0].nanos / 1e6 if delays else None
 
 
 def float_bits(value):
