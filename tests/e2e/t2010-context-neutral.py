@@ -41,7 +41,8 @@ class ContextNeutral(harness.Case):
         cls.model = make_model(os.path.join(cls.directory, "noise"), **SHAPE)
 
     def serve(self, **options):
-        return self.daemon(model=self.model, options=dict(threads=1, kv_pages=(MANY + 1) * 8, prefill_chunk=64, held_jobs=MANY,
+        return self.daemon(model=self.model, options=dict(threads=1, kv_pages=(MANY + 1) * 8, prefill_chunk=64,
+                                                          held_jobs=MANY,
                                                           max_jobs_running=MANY + 1, max_steps=64, **options))
 
     def hold(self, api, first, until, depth):

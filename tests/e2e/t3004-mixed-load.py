@@ -181,7 +181,8 @@ class MixedLoad(harness.Case):
         if not job.is_elastic:
             for name in ("ids", "steps", "exits", "values", "logprobs"):
                 part = getattr(answer, name)
-                self.assertEqual(part, getattr(expected, name)[:len(part)], "%s: %s of what was written" % (where, name))
+                self.assertEqual(part, getattr(expected, name)[:len(part)],
+                                 "%s: %s of what was written" % (where, name))
         return "cut"
 
     def run_load(self, daemon, order, expected, where):
