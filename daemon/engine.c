@@ -41,11 +41,13 @@ void engine_end_run(struct engine *engine, struct run *run, enum engine_finish h
 {
     unlink_run(engine, run);
     sched_remove(engine->sched, &run->sched, ltd_now_ns());
-    engine_output_finished(&engine->output, run, how, error);
-    if (is_done(how) && places_hold(&engine->places, run))
-        return;
-    places_give(&engine->places, run);
-    run_destroy(run);
+    struct engine_event *end = engine_output_finished(&engine->output, run, how, error);
+    if (!is_done(how) || !places_hold(&engine->places, run)) {
+        places_give(&engine->places, run);
+        run_destroy(run);
+    }
+    engine_stats_publish(engine);
+    engine_output_tell(&engine->output, end);
 }
 
 static void note_stop(struct engine *engine, const struct run *run)
@@ -189,8 +191,10 @@ static void submit(struct engine *engine, struct run *take_run)
         link_run(engine, run);
         return;
     }
-    engine_output_finished(&engine->output, run, ENGINE_FINISH_ERROR, &err);
+    struct engine_event *end =
+        engine_output_finished(&engine->output, run, ENGINE_FINISH_ERROR, &err);
     run_destroy(run);
+    engine_output_tell(&engine->output, end);
 }
 
 static void cancel(struct engine *engine, uint64_t job, enum engine_finish how)

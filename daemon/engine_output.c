@@ -473,8 +473,8 @@ void engine_output_thinking(struct engine_output *out, struct run *run)
     post(out, run, event);
 }
 
-void engine_output_finished(struct engine_output *out, struct run *run, enum engine_finish finish,
-                            const struct ltd_err *error)
+struct engine_event *engine_output_finished(struct engine_output *out, struct run *run,
+                                            enum engine_finish finish, const struct ltd_err *error)
 {
     struct engine_event *event = run->last_event;
     struct ltd_err why;
@@ -492,5 +492,11 @@ void engine_output_finished(struct engine_output *out, struct run *run, enum eng
         event->finish = ENGINE_FINISH_ERROR;
         event->error = why;
     }
-    post(out, run, event);
+    event->time_us = ltd_wall_us();
+    return event;
+}
+
+void engine_output_tell(struct engine_output *out, struct engine_event *take_event)
+{
+    ltd_mailbox_post(out->events, &take_event->mail);
 }

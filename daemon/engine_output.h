@@ -73,8 +73,13 @@ void engine_output_started(struct engine_output *out, struct run *run, int64_t p
 /* At most a few times per second and run; see ENGINE_THINKING. */
 void engine_output_thinking(struct engine_output *out, struct run *run);
 
-/* The last event of a run: how it ended. `error` is read for ENGINE_FINISH_ERROR only. */
-void engine_output_finished(struct engine_output *out, struct run *run, enum engine_finish finish,
-                            const struct ltd_err *error);
+/*
+ * engine_output_finished - the last event of a run: how it ended. Owned; told when the run's places
+ * are given back and the statistics say so, because whoever hears of an end may look at them.
+ * `error` is read for ENGINE_FINISH_ERROR only.
+ */
+struct engine_event *engine_output_finished(struct engine_output *out, struct run *run,
+                                            enum engine_finish finish, const struct ltd_err *error);
+void engine_output_tell(struct engine_output *out, struct engine_event *take_event);
 
 #endif
