@@ -570,6 +570,11 @@ class Result(unittest.TextTestResult):
         super().addError(test, err)
         self._show_daemons()
 
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._show_daemons()
+
 
 class Case(unittest.TestCase):
     """A test that starts daemons: each is ended behind the test that made it, whatever happened."""

@@ -150,12 +150,14 @@ class MixedLoad(harness.Case):
         return names
 
     def let_some_tokens_be_written(self, api):
-        """So that whoever gives way to the next wave has something to be replayed."""
+        """So that whoever gives way to the next wave has something to be replayed. Jobs that are held back wait for
+        later submissions, and nobody waits for them."""
         enough = api.status().tokens_out + WAVE // 2
 
         def is_over():
             status = api.status()
-            return status.tokens_out >= enough or not (status.jobs_running or status.jobs_queued)
+            waiting = sum(entry.jobs for entry in status.waiting if entry.priority > 0)
+            return status.tokens_out >= enough or not (status.jobs_running or waiting)
         harness.wait_until(is_over, "tokens written between two waves of jobs", 300)
 
     def set_priority(self, api, name, priority):
