@@ -34,6 +34,8 @@ static const struct {
     [LTD_E_INTERNAL] = {"internal", 13, 1, LTD_RADIUS_CALL},
     [LTD_E_PEER] = {"peer", 14, 4, LTD_RADIUS_CONNECTION},
     [LTD_E_RANK] = {"rank", 14, 4, LTD_RADIUS_RANK_GROUP},
+    [LTD_E_UNAUTHENTICATED] = {"unauthenticated", 16, 9, LTD_RADIUS_CALL},
+    [LTD_E_PERMISSION] = {"permission", 7, 9, LTD_RADIUS_CALL},
 };
 
 /*
@@ -65,6 +67,7 @@ static void fill(struct ltd_err *err, enum ltd_code code, const char *fmt, va_li
         return;
     err->code = code;
     err->retry_after_ms = 0;
+    err->reason = NULL;
     vsnprintf(err->msg, sizeof err->msg, fmt, args);
     tidy(err->msg);
 }
@@ -110,10 +113,18 @@ int ltd_err_retry_after(struct ltd_err *err, uint32_t ms)
     return -1;
 }
 
+int ltd_err_reason(struct ltd_err *err, const char *reason)
+{
+    if (err)
+        err->reason = reason;
+    return -1;
+}
+
 void ltd_err_clear(struct ltd_err *err)
 {
     err->code = LTD_OK;
     err->retry_after_ms = 0;
+    err->reason = NULL;
     err->msg[0] = '\0';
 }
 

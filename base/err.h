@@ -33,6 +33,8 @@ enum ltd_code {
     LTD_E_INTERNAL, /* a bug of ours, or the operating system refused something it should not */
     LTD_E_PEER,     /* the other end of a connection broke the protocol or went away */
     LTD_E_RANK,     /* a rank was lost, or ranks disagree */
+    LTD_E_UNAUTHENTICATED, /* nobody knows who is asking */
+    LTD_E_PERMISSION,      /* who is asking is known, and may not */
     LTD_N_CODES
 };
 
@@ -51,6 +53,7 @@ struct ltd_err {
     enum ltd_code code;          /* LTD_OK when untouched */
     char msg[LTD_ERR_MSG_BYTES]; /* one line, no newline, valid UTF-8, fit to show an operator */
     uint32_t retry_after_ms; /* how long to wait before the same may succeed; 0 = says nothing */
+    const char *reason;      /* static text: "QUEUE_FULL"; what a program may act upon, or NULL */
 };
 
 /*
@@ -78,7 +81,17 @@ int ltd_err_context(struct ltd_err *err, const char *fmt, ...)
  */
 int ltd_err_retry_after(struct ltd_err *err, uint32_t ms);
 
-/* ltd_err_clear - back to LTD_OK, an empty message and no hint. */
+/*
+ * ltd_err_reason - say of a failure which one it is, finer than its code.
+ *
+ * reason  static text in the form "QUEUE_FULL"; docs/api.md lists those that exist. It is told over
+ *         RPC as google.rpc.ErrorInfo.reason, so it is part of the public contract.
+ *
+ * To be called behind ltd_fail, which forgets an older one; a context keeps it. Returns -1.
+ */
+int ltd_err_reason(struct ltd_err *err, const char *reason);
+
+/* ltd_err_clear - back to LTD_OK, an empty message, no hint and no reason. */
 void ltd_err_clear(struct ltd_err *err);
 
 /* The name of a code as it stands in logs, for example "not found". Never NULL. */

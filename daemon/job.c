@@ -94,6 +94,9 @@ static void fold_queued(struct job *job, const struct job_event *event)
     snprintf(job->tier, sizeof job->tier, "%s", q->tier);
     snprintf(job->client, sizeof job->client, "%s", q->client);
     snprintf(job->continues, sizeof job->continues, "%s", q->continues);
+    snprintf(job->owner, sizeof job->owner, "%s", q->owner ? q->owner : "");
+    snprintf(job->numerics, sizeof job->numerics, "%s", q->numerics ? q->numerics : "");
+    job->is_attached = q->is_attached;
     job->priority = q->priority;
     job->seed = q->seed;
     job->prompt_tokens = q->prompt_tokens;

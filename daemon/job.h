@@ -31,6 +31,8 @@
 #define JOB_ID_CHARS         26 /* 10 of time, 16 of chance; see job_id_make */
 #define JOB_REQUEST_ID_CHARS 64
 #define JOB_TIER_BYTES       16
+#define JOB_OWNER_BYTES      96  /* with its NUL; an rpc_identity's name */
+#define JOB_NUMERICS_BYTES   256 /* with its NUL */
 
 /* A job's priority can be changed so often; a log has a bound (job_log_bytes_bound), and everything
  * that is counted in it must have one too. */
@@ -76,6 +78,9 @@ struct job_queued {
     const char *tier;       /* kernel tier that computes the job */
     const char *client;     /* on whose account it computes; at most SPEC_CLIENT_BYTES */
     const char *continues;  /* id of the job that this one goes on from, or "" */
+    const char *owner;      /* who submitted it; "" = nobody in particular */
+    const char *numerics;   /* everything that fixes the bytes of its answer beside its spec */
+    bool is_attached;       /* it ends with the call that made it, so a restart cancels it */
     uint64_t seed;
     uint32_t prompt_tokens;
     uint32_t position;   /* jobs in front of it when it was queued */
@@ -113,6 +118,9 @@ struct job {
     char tier[JOB_TIER_BYTES];
     char client[SPEC_CLIENT_BYTES + 1];
     char continues[JOB_ID_CHARS + 1]; /* id of the job that it goes on from, or "" */
+    char owner[JOB_OWNER_BYTES];      /* who may see it; "" = everybody */
+    char numerics[JOB_NUMERICS_BYTES];
+    bool is_attached;
     enum job_state state;
     uint64_t last_seq;                   /* 0 in JOB_NONE */
     int64_t create_us, start_us, end_us; /* 0 = not yet */

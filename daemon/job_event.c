@@ -12,7 +12,7 @@
 
 #include "daemon/job.h"
 
-#define FORMAT_VERSION 2
+#define FORMAT_VERSION 3
 
 static_assert(JOB_EV_QUEUED == 0 && JOB_EV_FAILED == 5 && JOB_EV_PRIORITY == 6, "stored numbers");
 static_assert(ENGINE_EXIT_FIXED == 0 && ENGINE_EXIT_MAX_STEPS == 2 && ENGINE_EXIT_BUDGET == 3,
@@ -29,6 +29,12 @@ static void put_counted(struct ltd_bytes *out, const void *data, size_t len)
     ltd_bytes_put(out, data, len);
 }
 
+/* NULL counts as "". */
+static void put_string(struct ltd_bytes *out, const char *text)
+{
+    put_counted(out, text ? text : "", text ? strlen(text) + 1 : 1);
+}
+
 static void put_f64(struct ltd_bytes *out, double v)
 {
     uint64_t bits;
@@ -42,12 +48,15 @@ static void put_queued(struct ltd_bytes *out, const struct job_queued *q)
     ltd_bytes_put_u32(out, q->prompt_tokens);
     ltd_bytes_put_u32(out, q->position);
     ltd_bytes_put_u8(out, q->priority);
+    ltd_bytes_put_u8(out, q->is_attached);
     /* Texts with their NUL, so that a reader can borrow them as strings. */
-    put_counted(out, q->request_id, strlen(q->request_id) + 1);
-    put_counted(out, q->label, strlen(q->label) + 1);
-    put_counted(out, q->tier, strlen(q->tier) + 1);
-    put_counted(out, q->client, strlen(q->client) + 1);
-    put_counted(out, q->continues, strlen(q->continues) + 1);
+    put_string(out, q->request_id);
+    put_string(out, q->label);
+    put_string(out, q->tier);
+    put_string(out, q->client);
+    put_string(out, q->continues);
+    put_string(out, q->owner);
+    put_string(out, q->numerics);
     put_counted(out, q->spec, q->spec_len);
 }
 
@@ -145,12 +154,16 @@ static void take_queued(struct ltd_cursor *c, struct job_queued *q)
     q->prompt_tokens = ltd_cursor_u32(c);
     q->position = ltd_cursor_u32(c);
     q->priority = ltd_cursor_u8(c);
-    c->bad |= q->priority > SPEC_PRIORITY_MAX;
+    uint8_t attached = ltd_cursor_u8(c);
+    q->is_attached = attached == 1;
+    c->bad |= q->priority > SPEC_PRIORITY_MAX || attached > 1;
     q->request_id = take_string(c, JOB_REQUEST_ID_CHARS);
     q->label = take_string(c, SPEC_LABEL_BYTES);
     q->tier = take_string(c, JOB_TIER_BYTES - 1);
     q->client = take_string(c, SPEC_CLIENT_BYTES);
     q->continues = take_string(c, JOB_ID_CHARS);
+    q->owner = take_string(c, JOB_OWNER_BYTES - 1);
+    q->numerics = take_string(c, JOB_NUMERICS_BYTES - 1);
     q->spec = take_counted(c, &q->spec_len);
 }
 
@@ -257,9 +270,10 @@ size_t job_log_bytes_bound(const struct job_spec *spec, size_t token_text_bytes_
     /* Text that is held back comes later, but it comes once: per token its own text suffices. An
      * incomplete code point becomes a replacement character of three bytes. */
     token += token_text_bytes_max < 4 ? 4 : token_text_bytes_max;
-    /* seed, two counts, priority; six lengths, five NULs and the texts */
-    size_t queued = HEAD_BYTES + 17 + 6 * 4 + 5 + JOB_REQUEST_ID_CHARS + SPEC_LABEL_BYTES +
-                    JOB_TIER_BYTES + SPEC_CLIENT_BYTES + JOB_ID_CHARS + spec->wire_len;
+    /* seed, two counts, priority, attached; eight lengths, seven NULs and the texts */
+    size_t queued = HEAD_BYTES + 18 + 8 * 4 + 7 + JOB_REQUEST_ID_CHARS + SPEC_LABEL_BYTES +
+                    JOB_TIER_BYTES + SPEC_CLIENT_BYTES + JOB_ID_CHARS + JOB_OWNER_BYTES +
+                    JOB_NUMERICS_BYTES + spec->wire_len;
     size_t started = HEAD_BYTES + 8;
     size_t priorities = (size_t)JOB_PRIORITY_CHANGES_MAX * (HEAD_BYTES + 1);
     return queued + started + priorities + (size_t)spec->max_tokens * token +

@@ -556,7 +556,7 @@ static int join_earlier(struct job_table *table, const struct job_spec *spec,
                         const char *request_id, job_answer_fn answer, void *arg,
                         struct ltd_err *err)
 {
-    const struct job *job = store_find_request(table->config.store, request_id);
+    const struct job *job = store_find_request(table->config.store, "", request_id);
     if (job && check_same_spec(table, job, spec, err) != 0)
         return -1;
     if (job) {
@@ -633,9 +633,11 @@ static void submit(struct job_table *table, struct job_spec *take_spec, const st
     }
 }
 
-void job_table_submit(struct job_table *table, struct job_spec *take_spec, const char *request_id,
-                      job_answer_fn answer, void *arg)
+void job_table_submit(struct job_table *table, struct job_spec *take_spec,
+                      const struct job_caller *caller, const char *request_id, job_answer_fn answer,
+                      void *arg)
 {
+    (void)caller;
     submit(table, take_spec, NULL, request_id, answer, arg);
 }
 
@@ -713,7 +715,7 @@ void job_table_continue_again(struct job_table *table, const struct job_continue
                               job_answer_fn answer, void *arg)
 {
     struct ltd_err err = {0};
-    const struct job *job = store_find_request(table->config.store, how->request_id);
+    const struct job *job = store_find_request(table->config.store, "", how->request_id);
     int rc = job ? check_kept(table, job, how, &err)
                  : wait_for_pending(find_pending(table, how->request_id), how, answer, arg, &err);
     if (job || rc != 0)

@@ -38,6 +38,8 @@ struct job_table_config {
     struct store *store;         /* borrowed */
     struct work_queue *queue;    /* borrowed */
     const char *tier;            /* borrowed: recorded with each job */
+    const char *numerics;        /* borrowed: served.numerics, recorded with each job */
+    bool fails_foreign;          /* jobs of other numerics fail at restart, instead of waiting */
     size_t token_text_bytes_max; /* text of one token, at most; bounds a job's log */
 };
 
@@ -56,11 +58,21 @@ void job_table_destroy(struct job_table *table);
  */
 typedef void (*job_answer_fn)(void *arg, const struct job *job, const struct ltd_err *err);
 
+/* Who asks, as far as the table must know. Zeros: nobody in particular, no limits. */
+struct job_caller {
+    const char *owner; /* rpc_identity.name; NULL = "" */
+    bool is_attached;  /* the job ends with the call: Generate without keep_on_disconnect */
+    /* Limits of this owner, 0 = none. Jobs beyond max_running wait although there is room. */
+    uint32_t max_queued, max_running;
+    uint64_t max_stored_bytes, max_steps_per_hour;
+};
+
 /*
  * job_table_submit - accept a job, or join the one that was made with the same request id.
  *
  * take_spec   owned by the table from now on, also on failure; `key` is set here, `client` and
  *             `priority` are recorded as they are
+ * caller      borrowed for the call, like request_id
  * request_id  "" for none; checked by the caller
  * answer      when the job is in the log
  *
@@ -69,8 +81,9 @@ typedef void (*job_answer_fn)(void *arg, const struct job *job, const struct ltd
  * when to try again: queue full, or a fixed depth whose answer cannot come within
  * budget.total_ms).
  */
-void job_table_submit(struct job_table *table, struct job_spec *take_spec, const char *request_id,
-                      job_answer_fn answer, void *arg);
+void job_table_submit(struct job_table *table, struct job_spec *take_spec,
+                      const struct job_caller *caller, const char *request_id, job_answer_fn answer,
+                      void *arg);
 
 /* A wire spec as a job: spec_decode, and the client's account. Called before the request returns. */
 typedef struct job_spec *(*job_decode_fn)(void *arg, const Latentd__V1__JobSpec *message,
@@ -79,6 +92,7 @@ typedef struct job_spec *(*job_decode_fn)(void *arg, const Latentd__V1__JobSpec 
 struct job_continue {
     const struct job *job; /* the old one */
     struct continuation_ask ask;
+    const struct job_caller *caller;
     const char *request_id; /* "" for none; checked by the caller */
     job_decode_fn decode;   /* returns owned, or NULL and the reason */
     void *decode_arg;
@@ -101,6 +115,7 @@ void job_table_continue(struct job_table *table, const struct job_continue *how,
 struct job_continue_again {
     const char *old_id; /* of a job that is not there any more */
     struct continuation_ask ask;
+    const char *owner; /* whose request id it is */
     const char *request_id;
 };
 
@@ -155,7 +170,25 @@ void job_table_unwatch(struct job_watcher *watcher);
 /* What the job is thinking about since its last event: NULL when nothing is known. */
 const struct wire_thinking *job_watcher_thinking(const struct job_watcher *watcher);
 
-/* ---------------------------------------------------------------------------------- drain */
+/* ------------------------------------------------------------------------ restart and drain */
+
+/*
+ * job_table_recover - give the unfinished jobs of an earlier process back to the engine.
+ *
+ * Once, before the first submit and after job_table_attach. Each is decoded from its stored spec, and
+ * goes on behind its last token; one that was attached to a call is cancelled; one of other numerics
+ * waits for a process that has them, or fails (fails_foreign). Returns how many go on.
+ * Errors: LTD_E_EXHAUSTED. A job whose spec is not taken any more fails by itself.
+ */
+int job_table_recover(struct job_table *table, job_decode_fn decode, void *decode_arg,
+                      struct ltd_err *err);
+
+/*
+ * job_table_park - stop the work on all jobs that do not end with their call, without ending them:
+ * what is in the log stays, the next process goes on from there. Their watchers stay linked and hear
+ * nothing more. For a log that is durable.
+ */
+void job_table_park(struct job_table *table);
 
 /*
  * job_table_close - from now on submissions are refused with LTD_E_UNAVAILABLE. Jobs that are held

@@ -46,7 +46,10 @@ struct served {
     char kv_policy[SERVED_TEXT_BYTES]; /* for people */
     char kv_format[16];                /* of keys and values: "f32" */
     uint64_t kv_bytes_per_position;    /* all ranks and the border together */
-    int32_t max_batch;                 /* positions that a tick can hold */
+    /* Everything that fixes the bytes of an answer beside the job's spec, as one line: hash of the
+     * model, format, tier with library and processor, cache policy and format. */
+    char numerics[256];
+    int32_t max_batch; /* positions that a tick can hold */
     uint64_t parameters;
 
     const struct clus_rank_info *ranks; /* [n_ranks], borrowed */

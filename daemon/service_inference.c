@@ -66,7 +66,8 @@ void inference_generate(struct rpc_call *call, const uint8_t *request, size_t le
         return;
     }
     pending->keeps_job = keeps_job;
-    job_table_submit(service->jobs, spec, request_id, start_watch, pending);
+    job_table_submit(service->jobs, spec, &(struct job_caller){0}, request_id, start_watch,
+                     pending);
 }
 
 /* ----------------------------------------------------------------------------------- score */

@@ -97,7 +97,8 @@ void jobs_submit(struct rpc_call *call, const uint8_t *request, size_t len, void
     else
         pending = pending_make(call, service);
     if (pending)
-        job_table_submit(service->jobs, spec, request_id, answer_with_job, pending);
+        job_table_submit(service->jobs, spec, &(struct job_caller){0}, request_id, answer_with_job,
+                         pending);
     else
         spec_destroy(spec);
 }
@@ -283,7 +284,8 @@ static void continue_job(struct service *service, struct pending *pending, const
 {
     const struct job *job = store_find(service->store, id);
     if (!job) {
-        struct job_continue_again again = {id, *ask, request_id};
+        struct job_continue_again again = {
+            .old_id = id, .ask = *ask, .owner = "", .request_id = request_id};
         job_table_continue_again(service->jobs, &again, answer_with_job, pending);
         return;
     }

@@ -132,6 +132,8 @@ int startup_exit_status(enum ltd_code code)
     case LTD_E_EXHAUSTED:
     case LTD_E_PRECONDITION:
     case LTD_E_RANGE:
+    case LTD_E_UNAUTHENTICATED:
+    case LTD_E_PERMISSION:
     case LTD_E_UNAVAILABLE:
     case LTD_E_INTERNAL:
     case LTD_N_CODES:

@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "daemon/job.h"
@@ -42,6 +43,39 @@ struct store_query {
     uint32_t states;       /* bit 1 << enum job_state for each wanted; 0 = all */
     const char *label;     /* exact; "" or NULL = all */
     const char *before_id; /* only jobs made before this one; "" or NULL = from the newest */
+    const char *owner;     /* exact; NULL = all */
+};
+
+/* Whether a job is one of those asked for; the same rules for every implementation. */
+static inline bool store_query_matches(const struct store_query *query, const struct job *job)
+{
+    if (query->states && !(query->states & 1u << job->state))
+        return false;
+    if (query->label && *query->label && strcmp(query->label, job->label) != 0)
+        return false;
+    if (query->owner && strcmp(query->owner, job->owner) != 0)
+        return false;
+    return !query->before_id || !*query->before_id || strcmp(job->id, query->before_id) < 0;
+}
+
+/* What the jobs of one owner hold. */
+struct store_usage {
+    uint64_t n_jobs;
+    uint64_t n_unfinished;
+    uint64_t bytes; /* of stored events */
+};
+
+/* For readiness, metrics and logs. */
+struct store_health {
+    bool is_durable;  /* survives the process */
+    bool is_stalled;  /* commits fail; what was appended is kept in memory and tried again */
+    char reason[240]; /* of the stall, or "" */
+    uint64_t n_jobs;
+    uint64_t bytes;       /* on disk, or in memory */
+    uint64_t n_commits;   /* since start */
+    uint64_t n_events;    /* accepted since start */
+    uint64_t n_waiting;   /* appended, not yet accepted */
+    double commit_ms_max; /* of the last 256 commits */
 };
 
 /* Finished jobs beyond any of these are forgotten, oldest end first. */
@@ -55,7 +89,8 @@ struct store_ops {
     void (*append)(struct store *store, const char *job_id, struct job_event *event,
                    store_done_fn done, void *arg);
     const struct job *(*find)(struct store *store, const char *job_id);
-    const struct job *(*find_request)(struct store *store, const char *request_id);
+    const struct job *(*find_request)(struct store *store, const char *owner,
+                                      const char *request_id);
     int (*read)(struct store *store, const struct job *job, uint64_t after_seq,
                 store_visit_fn visit, void *arg, struct ltd_err *err);
     size_t (*list)(struct store *store, const struct store_query *query, const struct job **out,
@@ -64,6 +99,8 @@ struct store_ops {
     void (*unpin)(struct store *store, const struct job *job);
     void (*forget)(struct store *store, const struct job *job);
     size_t (*expire)(struct store *store, int64_t now_us);
+    void (*usage)(struct store *store, const char *owner, struct store_usage *out);
+    void (*health)(struct store *store, struct store_health *out);
     void (*destroy)(struct store *store);
 };
 
@@ -95,10 +132,11 @@ static inline const struct job *store_find(struct store *store, const char *job_
     return store->ops->find(store, job_id);
 }
 
-/* The job that was made with this request id; "" finds nothing. */
-static inline const struct job *store_find_request(struct store *store, const char *request_id)
+/* The job that this owner made with this request id; "" finds nothing. */
+static inline const struct job *store_find_request(struct store *store, const char *owner,
+                                                   const char *request_id)
 {
-    return store->ops->find_request(store, request_id);
+    return store->ops->find_request(store, owner, request_id);
 }
 
 /*
@@ -141,6 +179,18 @@ static inline size_t store_expire(struct store *store, int64_t now_us)
     return store->ops->expire(store, now_us);
 }
 
+/* store_usage - what the jobs of `owner` hold together; cheap enough for every Submit. */
+static inline void store_usage(struct store *store, const char *owner, struct store_usage *out)
+{
+    store->ops->usage(store, owner, out);
+}
+
+static inline void store_health(struct store *store, struct store_health *out)
+{
+    store->ops->health(store, out);
+}
+
+/* store_destroy - what was appended is committed first, if it can be. */
 static inline void store_destroy(struct store *store)
 {
     if (store)
@@ -152,5 +202,26 @@ static inline void store_destroy(struct store *store)
  * Errors: LTD_E_EXHAUSTED. Returns owned.
  */
 struct store *store_memory_create(const struct store_retention *retention, struct ltd_err *err);
+
+struct uv_loop_s;
+
+struct store_sqlite_config {
+    const char *path; /* of the database; "-wal", "-shm" and ".lock" files stand beside it */
+    struct store_retention retention;
+    struct uv_loop_s *loop; /* completions come from it */
+};
+
+/*
+ * store_sqlite_open - a log that survives the process: one SQLite file, one thread that commits.
+ *
+ * An append is accepted when the transaction that holds it is on disk; appends that wait together
+ * are committed together. Unfinished jobs of an earlier process are found with store_list. Reading
+ * never waits for a commit.
+ *
+ * Errors: LTD_E_EXISTS (another daemon has it open), LTD_E_CORRUPT (no such database, damaged),
+ *         LTD_E_PRECONDITION (made by a newer build), LTD_E_INVALID (cannot be made or written).
+ * Returns owned. Rules: docs/store.md.
+ */
+struct store *store_sqlite_open(const struct store_sqlite_config *config, struct ltd_err *err);
 
 #endif

@@ -42,6 +42,7 @@ struct store_memory {
     struct entry *oldest, *newest;
     struct entry *first_ended, *last_ended;
     size_t n_jobs, n_finished, finished_bytes;
+    uint64_t n_events; /* accepted since start */
 };
 
 static struct store_memory *of(struct store *store)
@@ -115,10 +116,11 @@ static struct entry *find_id(struct store_memory *s, const char *id)
     return e;
 }
 
-static struct entry *find_request_id(struct store_memory *s, const char *request_id)
+static struct entry *find_request_id(struct store_memory *s, const char *owner,
+                                     const char *request_id)
 {
     struct entry *e = s->by_request[bucket_of(s, request_id, s->n_buckets)];
-    while (e && strcmp(e->job.request_id, request_id) != 0)
+    while (e && (strcmp(e->job.request_id, request_id) != 0 || strcmp(e->job.owner, owner) != 0))
         e = e->next_by_request;
     return *request_id ? e : NULL;
 }
@@ -129,9 +131,10 @@ static const struct job *memory_find(struct store *store, const char *id)
     return e ? &e->job : NULL;
 }
 
-static const struct job *memory_find_request(struct store *store, const char *request_id)
+static const struct job *memory_find_request(struct store *store, const char *owner,
+                                             const char *request_id)
 {
-    struct entry *e = find_request_id(of(store), request_id);
+    struct entry *e = find_request_id(of(store), owner, request_id);
     return e ? &e->job : NULL;
 }
 
@@ -248,7 +251,8 @@ static int append_to(struct entry *e, struct job_event *event, struct ltd_err *e
 static int add_job(struct store_memory *s, const char *id, struct job_event *event,
                    struct ltd_err *err)
 {
-    if (find_id(s, id) || find_request_id(s, event->queued.request_id))
+    const char *owner = event->queued.owner ? event->queued.owner : "";
+    if (find_id(s, id) || find_request_id(s, owner, event->queued.request_id))
         return ltd_fail(err, LTD_E_EXISTS, "job %s or its request id exists already", id);
     struct entry *e = calloc(1, sizeof *e);
     if (!e)
@@ -283,7 +287,7 @@ static void memory_append(struct store *store, const char *id, struct job_event 
                           store_done_fn done, void *arg)
 {
     struct ltd_err result = {0};
-    append_event(of(store), id, event, &result);
+    of(store)->n_events += append_event(of(store), id, event, &result) == 0;
     done(arg, &result);
 }
 
@@ -306,22 +310,13 @@ static int memory_read(struct store *store, const struct job *job, uint64_t afte
     return 0;
 }
 
-static bool matches(const struct store_query *query, const struct job *job)
-{
-    if (query->states && !(query->states & 1u << job->state))
-        return false;
-    if (query->label && *query->label && strcmp(query->label, job->label) != 0)
-        return false;
-    return !query->before_id || !*query->before_id || strcmp(job->id, query->before_id) < 0;
-}
-
 static size_t memory_list(struct store *store, const struct store_query *query,
                           const struct job **out, size_t max, bool *more)
 {
     size_t n = 0;
     *more = false;
     for (const struct entry *e = of(store)->newest; e; e = e->older) {
-        if (!matches(query, &e->job))
+        if (!store_query_matches(query, &e->job))
             continue;
         if (n == max) {
             *more = true;
@@ -381,6 +376,26 @@ static size_t memory_expire(struct store *store, int64_t now_us)
     return n;
 }
 
+/* Walks all jobs: a log in memory holds as many as finished_jobs_memory allows, a few thousand. */
+static void memory_usage(struct store *store, const char *owner, struct store_usage *out)
+{
+    *out = (struct store_usage){0};
+    for (const struct entry *e = of(store)->oldest; e; e = e->newer) {
+        if (strcmp(e->job.owner, owner) != 0)
+            continue;
+        out->n_jobs++;
+        out->n_unfinished += !job_state_is_final(e->job.state);
+        out->bytes += entry_bytes(e);
+    }
+}
+
+static void memory_health(struct store *store, struct store_health *out)
+{
+    *out = (struct store_health){.n_jobs = of(store)->n_jobs, .n_events = of(store)->n_events};
+    for (const struct entry *e = of(store)->oldest; e; e = e->newer)
+        out->bytes += entry_bytes(e);
+}
+
 static void memory_destroy(struct store *store)
 {
     struct store_memory *s = of(store);
@@ -403,6 +418,8 @@ static const struct store_ops memory_ops = {
     .unpin = memory_unpin,
     .forget = memory_forget,
     .expire = memory_expire,
+    .usage = memory_usage,
+    .health = memory_health,
     .destroy = memory_destroy,
 };
 

@@ -67,6 +67,11 @@ const char *rpc_end_name(enum rpc_end reason);
 struct rpc_call_ops {
     /* May be NULL. There is room again, after rpc_call_wants_more was false or a send refused. */
     void (*on_writable)(struct rpc_call *call, void *arg);
+    /* Methods with `open` only; may be NULL there: messages are dropped. `data` is borrowed until it
+     * returns. Not called while rpc_call_hold_requests is on. */
+    void (*on_message)(struct rpc_call *call, void *arg, const uint8_t *data, size_t len);
+    /* Methods with `open` only; may be NULL. The client has sent its last message. */
+    void (*on_request_end)(struct rpc_call *call, void *arg);
     /* May be NULL. The call is over: dead when this returns; `arg` is the owner's to free. */
     void (*on_end)(struct rpc_call *call, void *arg, enum rpc_end reason);
 };
@@ -120,6 +125,57 @@ const char *rpc_call_peer(const struct rpc_call *call);
 /* The same without what changes from connection to connection: "127.0.0.1", "::1", "unix:uid=1000".
  * Whom calls that name no client are put down to. Lives as long as the call. */
 const char *rpc_call_peer_host(const struct rpc_call *call);
+
+/* ---- who calls ---- */
+
+#define RPC_IDENTITY_BYTES 96
+
+/* What the authorize function (rpc/server.h) found out; zeros when the server has none. */
+struct rpc_identity {
+    char name[RPC_IDENTITY_BYTES]; /* "alice"; "" = nobody in particular */
+    uint32_t rights;               /* bits that the authorize function defines */
+};
+
+/* Lives as long as the call. */
+const struct rpc_identity *rpc_call_identity(const struct rpc_call *call);
+
+/* ---- metadata ---- */
+
+/*
+ * rpc_call_metadata - a field of the request's custom metadata, or NULL.
+ *
+ * name  lower case. For a name that ends in "-bin" the value is decoded.
+ * len   out: the value's bytes; several fields of one name are joined with ","
+ *
+ * Only for methods whose row says wants_metadata. Lives as long as the call.
+ */
+const uint8_t *rpc_call_metadata(const struct rpc_call *call, const char *name, size_t *len);
+
+/*
+ * rpc_call_put_header, rpc_call_put_trailer - send a field in front of the first message, or with
+ * the status. A value of a "-bin" name is given raw and encoded here.
+ *
+ * Errors:  LTD_E_PRECONDITION when headers (trailers) are gone already, LTD_E_INVALID for a name or
+ *          value that cannot be sent or is gRPC's own, LTD_E_EXHAUSTED over 8 KiB in all.
+ */
+int rpc_call_put_header(struct rpc_call *call, const char *name, const void *value, size_t len,
+                        struct ltd_err *err);
+int rpc_call_put_trailer(struct rpc_call *call, const char *name, const void *value, size_t len,
+                         struct ltd_err *err);
+
+/* ---- request streams and compression ---- */
+
+/* rpc_call_hold_requests - stop taking messages, or go on: the client is slowed by its window. */
+void rpc_call_hold_requests(struct rpc_call *call, bool hold);
+
+/* Whether the message that is being handled came compressed. */
+bool rpc_call_was_compressed(const struct rpc_call *call);
+
+/*
+ * rpc_call_compress - compress the messages that are sent from now on (gzip), if the client said
+ * that it understands it; off to begin with. True when messages will be compressed.
+ */
+bool rpc_call_compress(struct rpc_call *call, bool on);
 
 /* The method's path, for logs and metrics. Lives as long as the server. */
 const char *rpc_call_path(const struct rpc_call *call);

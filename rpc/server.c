@@ -213,7 +213,7 @@ static int check_methods(const struct rpc_method *methods, size_t n_methods, str
 {
     for (size_t i = 0; i < n_methods; i++) {
         const char *path = methods[i].path;
-        if (!path || path[0] != '/' || !methods[i].handler)
+        if (!path || path[0] != '/' || (!methods[i].handler && !methods[i].open))
             return ltd_fail(err, LTD_E_INVALID,
                             "method %zu ('%s'): needs a path from '/' and a "
                             "handler",

@@ -14,13 +14,17 @@
 #ifndef LATENTD_RPC_SERVER_H
 #define LATENTD_RPC_SERVER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <uv.h>
 
 #include "base/err.h"
+#include "rpc/call.h"
+#include "rpc/page.h"
 #include "rpc/service.h"
+#include "rpc/tls.h"
 
 struct rpc_server;
 
@@ -46,6 +50,37 @@ struct rpc_limits {
     uint32_t linger_ms;         /* 1 s for a closing peer to read the last frames */
 };
 
+/* Where a call comes from, before anybody is asked who it is. */
+struct rpc_peer {
+    const char *address;     /* as rpc_call_peer */
+    const char *host;        /* as rpc_call_peer_host */
+    const char *certificate; /* common name of the verified client certificate, or NULL */
+    uint32_t uid;            /* of a Unix socket's peer; UINT32_MAX elsewhere */
+    bool is_tls;
+    bool is_loopback; /* TCP from this host, or a Unix socket */
+};
+
+/*
+ * rpc_authorize_fn - may this peer call this method, and who is it?
+ *
+ * method  NULL for a page, whose rights are `rights`
+ * bearer  [bearer_len] the text behind "Bearer " in the authorization header, or NULL
+ * out     filled on success
+ *
+ * Called when a request's headers are whole, before any of its body is kept. Return 0, or -1 with
+ * LTD_E_UNAUTHENTICATED or LTD_E_PERMISSION, which is the answer.
+ * Threads: loop thread.
+ */
+struct rpc_question {
+    const struct rpc_peer *peer;
+    const struct rpc_method *method;
+    uint32_t rights;
+    const char *bearer;
+    size_t bearer_len;
+};
+typedef int (*rpc_authorize_fn)(void *arg, const struct rpc_question *question,
+                                struct rpc_identity *out, struct ltd_err *err);
+
 struct rpc_server_stats {
     uint64_t n_connections_total;   /* accepted since create */
     uint64_t n_connections_refused; /* over max_connections */
@@ -68,6 +103,18 @@ struct rpc_server_stats {
 struct rpc_server *rpc_server_create(uv_loop_t *loop, const struct rpc_method *methods,
                                      size_t n_methods, const struct rpc_limits *limits,
                                      struct ltd_err *err);
+
+/* rpc_server_set_authorize - ask `fn` for every call; before the first listen. */
+void rpc_server_set_authorize(struct rpc_server *server, rpc_authorize_fn fn, void *arg);
+
+/* rpc_server_set_pages - plain HTTP pages on every listener; borrowed, before the first listen. */
+void rpc_server_set_pages(struct rpc_server *server, const struct rpc_page *pages, size_t n_pages);
+
+/* rpc_server_set_tls - for listeners of the form "tls:HOST:PORT"; borrowed, before those. */
+void rpc_server_set_tls(struct rpc_server *server, struct rpc_tls *tls);
+
+/* rpc_server_listen_pages - an address that serves the pages alone, no calls; HTTP/1.1 and h2. */
+int rpc_server_listen_pages(struct rpc_server *server, const char *address, struct ltd_err *err);
 
 /*
  * rpc_server_listen - accept connections at `address`; may be called several times.

@@ -2,9 +2,9 @@
 /*
  * rpc/service.h - the table of methods that the daemon fills in.
  *
- * rpc/ knows no message types: a request is a byte string, and so is each response. All methods
- * have ONE request message and any number of response messages (one for a unary method), so one
- * row serves both kinds:
+ * rpc/ knows no message types: a request is a byte string, and so is each response. Most methods
+ * have ONE request message and any number of response messages (one for a unary method), and one
+ * kind of row serves both; a method whose client streams has `open` instead of `handler`:
  *
  *     static const struct rpc_method methods[] = {
  *         {"/latentd.v1.Jobs/GetJob", 64 * 1024, jobs_get, daemon},
@@ -16,6 +16,7 @@
 #ifndef LATENTD_RPC_SERVICE_H
 #define LATENTD_RPC_SERVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,11 +36,24 @@ struct rpc_call;
 typedef void (*rpc_handler_fn)(struct rpc_call *call, const uint8_t *request, size_t request_len,
                                void *arg);
 
+/*
+ * rpc_open_fn - a call of a method whose client sends any number of messages has begun.
+ *
+ * Set ops here: messages come to ops.on_message one by one, ops.on_request_end says that no more
+ * follow (rpc/call.h). Either side may finish first.
+ * Threads: loop thread.
+ */
+typedef void (*rpc_open_fn)(struct rpc_call *call, void *arg);
+
 struct rpc_method {
     const char *path;         /* "/package.Service/Method"; borrowed for the server's life */
-    size_t max_request_bytes; /* a larger message is refused RESOURCE_EXHAUSTED from its prefix */
+    size_t max_request_bytes; /* a larger message is refused RESOURCE_EXHAUSTED from its prefix,
+                                 and so is one that is larger after decompression */
     rpc_handler_fn handler;
     void *arg;
+    rpc_open_fn open;    /* instead of `handler`: the client streams */
+    uint32_t rights;     /* what a caller needs; for the authorize function, unused by rpc/ */
+    bool wants_metadata; /* keep the call's custom metadata for rpc_call_metadata */
 };
 
 #endif

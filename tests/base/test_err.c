@@ -41,6 +41,8 @@ static const struct row rows[] = {
     {LTD_E_INTERNAL, "internal", 13, 1, LTD_RADIUS_CALL},
     {LTD_E_PEER, "peer", 14, 4, LTD_RADIUS_CONNECTION},
     {LTD_E_RANK, "rank", 14, 4, LTD_RADIUS_RANK_GROUP},
+    {LTD_E_UNAUTHENTICATED, "unauthenticated", 16, 9, LTD_RADIUS_CALL},
+    {LTD_E_PERMISSION, "permission", 7, 9, LTD_RADIUS_CALL},
 };
 
 static void every_code_has_a_name_a_status_an_exit_status_and_a_radius(void **state)

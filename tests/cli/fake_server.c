@@ -380,7 +380,7 @@ static void on_end(struct rpc_call *call, void *arg, enum rpc_end reason)
         atomic_fetch_add(&fake->n_cancelled, 1);
 }
 
-static const struct rpc_call_ops ops = {NULL, on_end};
+static const struct rpc_call_ops ops = {.on_end = on_end};
 
 static void answer_whole(struct rpc_call *call, const struct token *token)
 {
@@ -949,7 +949,10 @@ static void start_server(struct fake *fake)
     struct ltd_err err = {.code = LTD_OK};
     size_t n = sizeof table / sizeof table[0];
     for (size_t i = 0; i < n; i++)
-        methods[i] = (struct rpc_method){table[i].path, 1 << 20, table[i].handler, fake};
+        methods[i] = (struct rpc_method){.path = table[i].path,
+                                         .max_request_bytes = 1 << 20,
+                                         .handler = table[i].handler,
+                                         .arg = fake};
     fake->server = rpc_server_create(&fake->loop, methods, n, NULL, &err);
     must(fake->server, err.msg);
     must(rpc_server_listen(fake->server, fake->address, &err) == 0, err.msg);

@@ -251,7 +251,7 @@ static const struct {
     {4, 6, "deadline"},
     {5, 3, "not found"},
     {6, 3, "exists"},
-    {7, 1, "internal: permission denied"},
+    {7, 9, "permission"},
     {8, 5, "exhausted"},
     {9, 3, "precondition"},
     {10, 1, "internal: aborted"},
@@ -260,7 +260,7 @@ static const struct {
     {13, 1, "internal"},
     {14, 4, "unavailable"},
     {15, 8, "corrupt"},
-    {16, 1, "internal: unauthenticated"},
+    {16, 9, "unauthenticated"},
 };
 
 static void every_status_of_a_call_has_its_exit_status(void **state)

@@ -110,9 +110,20 @@ static const struct job *slow_find(struct store *store, const char *id)
     return store_find(of(store)->memory, id);
 }
 
-static const struct job *slow_find_request(struct store *store, const char *request_id)
+static const struct job *slow_find_request(struct store *store, const char *owner,
+                                           const char *request_id)
 {
-    return store_find_request(of(store)->memory, request_id);
+    return store_find_request(of(store)->memory, owner, request_id);
+}
+
+static void slow_usage(struct store *store, const char *owner, struct store_usage *out)
+{
+    store_usage(of(store)->memory, owner, out);
+}
+
+static void slow_health(struct store *store, struct store_health *out)
+{
+    store_health(of(store)->memory, out);
 }
 
 static int slow_read(struct store *store, const struct job *job, uint64_t after_seq,
@@ -158,6 +169,8 @@ static const struct store_ops slow_ops = {
     .append = slow_append,
     .find = slow_find,
     .find_request = slow_find_request,
+    .usage = slow_usage,
+    .health = slow_health,
     .read = slow_read,
     .list = slow_list,
     .pin = slow_pin,

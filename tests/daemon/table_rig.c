@@ -96,7 +96,7 @@ void rig_submit(struct rig *rig, struct job_spec *take_spec, const char *request
                 struct told *told)
 {
     *told = (struct told){0};
-    job_table_submit(rig->table, take_spec, request_id, rig_tell, told);
+    job_table_submit(rig->table, take_spec, &(struct job_caller){0}, request_id, rig_tell, told);
 }
 
 static void on_change(struct job_watcher *watcher)

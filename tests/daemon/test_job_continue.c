@@ -380,7 +380,8 @@ static void a_repeated_continuation_is_the_same_job(void **state)
 static void repeat(struct rig *rig, const char *old_id, uint32_t more_tokens, uint32_t more_steps,
                    const char *request_id, struct told *told)
 {
-    struct job_continue_again how = {old_id, {more_tokens, more_steps}, request_id};
+    struct job_continue_again how = {
+        .old_id = old_id, .ask = {more_tokens, more_steps}, .owner = "", .request_id = request_id};
     *told = (struct told){0};
     job_table_continue_again(rig->table, &how, rig_tell, told);
 }

@@ -102,9 +102,9 @@ static void a_job_begins_with_queued_and_is_found_by_both_ids(void **state)
     assert_int_equal(append(store, id, queued("req", "lab")), LTD_OK);
     const struct job *job = store_find(store, id);
     assert_non_null(job);
-    assert_ptr_equal(store_find_request(store, "req"), job);
-    assert_null(store_find_request(store, "other"));
-    assert_null(store_find_request(store, ""));
+    assert_ptr_equal(store_find_request(store, "", "req"), job);
+    assert_null(store_find_request(store, "", "other"));
+    assert_null(store_find_request(store, "", ""));
     assert_int_equal(job->state, JOB_QUEUED);
     assert_string_equal(job->label, "lab");
     store_destroy(store);
@@ -444,7 +444,7 @@ static void thousands_of_jobs_are_found_and_leave_nothing(void **state)
     for (size_t i = 0; i < 5000; i++) {
         snprintf(request, sizeof request, "req-%zu", i);
         assert_non_null(store_find(store, ids[i]));
-        assert_ptr_equal(store_find_request(store, request), store_find(store, ids[i]));
+        assert_ptr_equal(store_find_request(store, "", request), store_find(store, ids[i]));
         append(store, ids[i], finished(JOB_FINISH_CANCELLED, (int64_t)i));
     }
     assert_int_equal(store_expire(store, 1), 5000);

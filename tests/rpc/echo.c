@@ -81,8 +81,8 @@ static void on_writable(struct rpc_call *call, void *arg)
     pump(arg);
 }
 
-static const struct rpc_call_ops stream_ops = {on_writable, on_end};
-static const struct rpc_call_ops hang_ops = {NULL, on_end};
+static const struct rpc_call_ops stream_ops = {.on_writable = on_writable, .on_end = on_end};
+static const struct rpc_call_ops hang_ops = {.on_end = on_end};
 
 static struct job *start(struct echo *echo, struct rpc_call *call, const struct rpc_call_ops *ops)
 {
@@ -226,18 +226,24 @@ void echo_init(struct echo *echo, uv_loop_t *loop)
 {
     *echo = (struct echo){.loop = loop};
     const struct rpc_method methods[ECHO_N_METHODS] = {
-        {"/test.Echo/Unary", ECHO_MAX_BYTES, do_unary, echo},
-        {"/test.Echo/Small", 1024, do_unary, echo},
-        {"/test.Echo/Stream", 1024, do_stream, echo},
-        {"/test.Echo/Push", 1024, do_push, echo},
-        {"/test.Echo/Hang", 1024, do_hang, echo},
-        {"/test.Echo/Beat", 1024, do_beat, echo},
-        {"/test.Echo/Sleep", 1024, do_sleep, echo},
-        {"/test.Echo/Fail", 64 * 1024, do_fail, echo},
-        {"/test.Echo/Later", 1024, do_later, echo},
-        {"/test.Echo/Peer", 1024, do_peer, echo},
-        {"/test.Echo/Host", 1024, do_host, echo},
-        {"/test.Echo/Ends", 1024, do_ends, echo},
+        {.path = "/test.Echo/Unary",
+         .max_request_bytes = ECHO_MAX_BYTES,
+         .handler = do_unary,
+         .arg = echo},
+        {.path = "/test.Echo/Small", .max_request_bytes = 1024, .handler = do_unary, .arg = echo},
+        {.path = "/test.Echo/Stream", .max_request_bytes = 1024, .handler = do_stream, .arg = echo},
+        {.path = "/test.Echo/Push", .max_request_bytes = 1024, .handler = do_push, .arg = echo},
+        {.path = "/test.Echo/Hang", .max_request_bytes = 1024, .handler = do_hang, .arg = echo},
+        {.path = "/test.Echo/Beat", .max_request_bytes = 1024, .handler = do_beat, .arg = echo},
+        {.path = "/test.Echo/Sleep", .max_request_bytes = 1024, .handler = do_sleep, .arg = echo},
+        {.path = "/test.Echo/Fail",
+         .max_request_bytes = 64 * 1024,
+         .handler = do_fail,
+         .arg = echo},
+        {.path = "/test.Echo/Later", .max_request_bytes = 1024, .handler = do_later, .arg = echo},
+        {.path = "/test.Echo/Peer", .max_request_bytes = 1024, .handler = do_peer, .arg = echo},
+        {.path = "/test.Echo/Host", .max_request_bytes = 1024, .handler = do_host, .arg = echo},
+        {.path = "/test.Echo/Ends", .max_request_bytes = 1024, .handler = do_ends, .arg = echo},
     };
     memcpy(echo->methods, methods, sizeof methods);
 }

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rpc/tls.h - the certificates of one end, and what they allow.
+ *
+ * A context is made once and can be read again from its files while connections run: those that are
+ * open keep what they began with, new ones get what is there now. A reload that fails changes
+ * nothing.
+ *
+ * At least TLS 1.2; ALPN offers h2, and on a server http/1.1 behind it; no renegotiation, no
+ * compression, no session tickets across restarts.
+ *
+ * Threads: loop thread (a client's: its one thread).
+ */
+#ifndef LATENTD_RPC_TLS_H
+#define LATENTD_RPC_TLS_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+
+struct rpc_tls;
+
+struct rpc_tls_config {
+    const char *certificate; /* PEM file, chain behind the leaf; NULL: none (client only) */
+    const char *key;         /* PEM file; must not be readable by others */
+    const char *ca;          /* PEM file of who signs the other end; NULL: a server does not ask for
+                                client certificates, a client trusts what the system trusts */
+    bool require_peer;       /* server: refuse clients without a certificate of `ca` */
+};
+
+/*
+ * rpc_tls_create_server, rpc_tls_create_client - read and check the files.
+ * Errors: LTD_E_INVALID naming the file and what is wrong with it (unreadable, no PEM, key of
+ *         another certificate, expired), LTD_E_EXHAUSTED. Returns owned.
+ */
+struct rpc_tls *rpc_tls_create_server(const struct rpc_tls_config *config, struct ltd_err *err);
+struct rpc_tls *rpc_tls_create_client(const struct rpc_tls_config *config, struct ltd_err *err);
+
+/* rpc_tls_reload - read the same files again. On failure the old ones stay in use. */
+int rpc_tls_reload(struct rpc_tls *tls, struct ltd_err *err);
+
+/* Connections that use it keep what they need. NULL is fine. */
+void rpc_tls_destroy(struct rpc_tls *take_tls);
+
+#endif
