@@ -9,6 +9,8 @@
  */
 #include "rpc/conn.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -617,6 +619,15 @@ static void on_timer(void *arg)
 
 /* ---- open ---- */
 
+static bool is_loopback(const struct sockaddr *sa)
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
+    if (sa->sa_family == AF_INET)
+        return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    return sa->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+}
+
 static void name_peer(struct rpc_conn *conn, int fd)
 {
     struct sockaddr_storage sa;
@@ -624,13 +635,17 @@ static void name_peer(struct rpc_conn *conn, int fd)
     struct ucred who;
     socklen_t who_bytes = sizeof who;
     memset(&sa, 0, sizeof sa);
+    conn->who = (struct rpc_peer){
+        .address = conn->peer, .host = conn->peer_host, .uid = UINT32_MAX, .is_loopback = true};
     if (getpeername(fd, (struct sockaddr *)&sa, &sa_bytes) != 0)
         sa.ss_family = AF_UNSPEC;
     if (sa.ss_family == AF_UNIX && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &who_bytes) == 0) {
         snprintf(conn->peer, sizeof conn->peer, "unix:uid=%u,pid=%d", who.uid, who.pid);
         snprintf(conn->peer_host, sizeof conn->peer_host, "unix:uid=%u", who.uid);
+        conn->who.uid = who.uid;
         return;
     }
+    conn->who.is_loopback = is_loopback((struct sockaddr *)&sa);
     rpc_address_format((struct sockaddr *)&sa, sa_bytes, conn->peer);
     rpc_address_format_host((struct sockaddr *)&sa, conn->peer_host);
 }

@@ -52,6 +52,10 @@ struct rpc_shared {
     struct rpc_limits limits; /* no zeros left */
     const struct rpc_method *methods;
     size_t n_methods;
+    const struct rpc_page *pages; /* [n_pages] */
+    size_t n_pages;
+    rpc_authorize_fn authorize; /* NULL: everybody may do everything */
+    void *authorize_arg;
     nghttp2_session_callbacks *callbacks;
     nghttp2_option *options;
     uint8_t *read_buffer; /* [RPC_READ_BYTES] */
@@ -93,6 +97,7 @@ struct rpc_conn {
     struct rpc_conn *prev, *next; /* the server's list */
     char peer[RPC_ADDRESS_BYTES];
     char peer_host[RPC_HOST_BYTES]; /* without port and process */
+    struct rpc_peer who;            /* the same for the authorize function */
 
     /* machinery */
     struct rpc_transport transport;

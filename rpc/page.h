@@ -11,6 +11,7 @@
 #ifndef LATENTD_RPC_PAGE_H
 #define LATENTD_RPC_PAGE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/bytes.h"
@@ -30,5 +31,38 @@ struct rpc_page {
     void *arg;
     uint32_t rights; /* 0: for everybody; else the authorize function is asked */
 };
+
+/* ---- for http1.c and stream.c, which bring requests ---- */
+
+struct rpc_peer;
+struct rpc_shared;
+
+/* A request whose headers are whole. Borrowed texts, none with a NUL behind it. */
+struct rpc_page_request {
+    const struct rpc_peer *peer;
+    const char *method; /* "GET" */
+    size_t method_len;
+    const char *path; /* as it came: "/metrics?x=1" */
+    size_t path_len;
+    const char *authorization; /* the header's value, or NULL */
+    size_t authorization_len;
+};
+
+/* rpc_page_find - the page at `path`, or NULL. */
+const struct rpc_page *rpc_page_find(const struct rpc_shared *shared, const char *path, size_t len);
+
+/*
+ * rpc_page_make - the whole answer to one request, whatever it is.
+ *
+ * 404 without such a page, 405 for a verb other than GET and HEAD, 401 and 403 as the authorize
+ * function has it, 500 without memory, else what the page says. The body is the same for GET and
+ * HEAD: whoever sends it leaves it out for HEAD and keeps its length.
+ *
+ * out  initialised here; the caller frees it with rpc_page_answer_fini
+ */
+void rpc_page_make(const struct rpc_shared *shared, const struct rpc_page_request *request,
+                   struct rpc_page_answer *out);
+
+void rpc_page_answer_fini(struct rpc_page_answer *answer);
 
 #endif

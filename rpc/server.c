@@ -277,6 +277,18 @@ struct rpc_server *rpc_server_create(uv_loop_t *loop, const struct rpc_method *m
     return server;
 }
 
+void rpc_server_set_authorize(struct rpc_server *server, rpc_authorize_fn fn, void *arg)
+{
+    server->shared.authorize = fn;
+    server->shared.authorize_arg = arg;
+}
+
+void rpc_server_set_pages(struct rpc_server *server, const struct rpc_page *pages, size_t n_pages)
+{
+    server->shared.pages = pages;
+    server->shared.n_pages = n_pages;
+}
+
 int rpc_server_listen(struct rpc_server *server, const char *address, struct ltd_err *err)
 {
     if (server->shared.draining)
