@@ -61,7 +61,7 @@ struct job_table {
     struct job_id_maker ids;
     struct live *first;
     uint32_t n_live, n_queued;
-    uint64_t n_finished;
+    uint64_t n_finished, n_ended[JOB_N_STATES];
     bool is_closed;
 };
 
@@ -236,6 +236,7 @@ static void on_finished_kept(void *arg, const struct ltd_err *result)
               job_state_name(job->state), job->prompt_tokens, job->output_tokens,
               (unsigned long long)job->total_steps);
     table->n_finished++;
+    table->n_ended[is_kept ? job->state : JOB_FAILED]++;
     struct job_watcher *watchers = detach_watchers(live);
     bool forget = live->is_deleted && is_kept;
     if (forget)
@@ -912,4 +913,9 @@ uint32_t job_table_n_queued(const struct job_table *table)
 uint64_t job_table_n_finished(const struct job_table *table)
 {
     return table->n_finished;
+}
+
+uint64_t job_table_n_ended(const struct job_table *table, enum job_state state)
+{
+    return table->n_ended[state];
 }

@@ -204,5 +204,7 @@ void job_table_stop_all(struct job_table *table);
 uint32_t job_table_n_live(const struct job_table *table);
 uint32_t job_table_n_queued(const struct job_table *table);
 uint64_t job_table_n_finished(const struct job_table *table);
+/* Of the finished ones, those that ended in this state. */
+uint64_t job_table_n_ended(const struct job_table *table, enum job_state state);
 
 #endif

@@ -58,6 +58,24 @@ void service_fill_methods(struct service *service, struct rpc_method *methods, s
     memcpy(methods, rows, sizeof rows);
     for (size_t i = 0; i < SERVICE_N_METHODS; i++)
         methods[i].arg = service;
+    service->methods = methods;
+    service->n_methods = SERVICE_N_METHODS;
+}
+
+/* "latentd.v1.Jobs" of "/latentd.v1.Jobs/Get"; rpc/server.c saw to the first '/'. */
+static size_t service_name_len(const char *path)
+{
+    return strcspn(path + 1, "/");
+}
+
+bool service_offers(const struct service *service, const uint8_t *name, size_t len)
+{
+    for (size_t i = 0; i < service->n_methods; i++) {
+        const char *path = service->methods[i].path;
+        if (len == service_name_len(path) && memcmp(path + 1, name, len) == 0)
+            return true;
+    }
+    return false;
 }
 
 void *service_unpack(struct rpc_call *call, struct unpack *u,

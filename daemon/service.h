@@ -46,6 +46,9 @@ struct service {
     bool is_serving; /* what Health says; set with service_set_serving */
     struct health_watcher *health_watches;
     uint64_t n_scored; /* Score calls answered; they count as finished jobs in GetStatus */
+    /* The table that service_fill_methods made: Health and reflection name the services in it. */
+    const struct rpc_method *methods; /* [n_methods], borrowed */
+    size_t n_methods;
 };
 
 /*
@@ -54,6 +57,9 @@ struct service {
  */
 void service_fill_methods(struct service *service, struct rpc_method *methods, size_t prompt_bytes,
                           size_t other_bytes);
+
+/* Whether the table has methods of the service of this whole name, "latentd.v1.Jobs". */
+bool service_offers(const struct service *service, const uint8_t *name, size_t len);
 
 /* Tell every Health watcher; SERVING until told otherwise. */
 void service_set_serving(struct service *service, bool is_serving);

@@ -2,7 +2,8 @@
 /*
  * daemon/service_health.c - grpc.health.v1.Health: is this server serving?
  *
- * One answer for the whole server and for each of its services: they start and drain together.
+ * One answer for the whole server ("") and for each service that the table of methods names: they
+ * start, stall and drain together.
  * Check of an unknown service is NOT_FOUND; Watch of one says SERVICE_UNKNOWN and stays open, as
  * the public protocol asks. A watch is told at once and then on every change.
  */
@@ -19,15 +20,10 @@ struct health_watcher {
     struct health_watcher *next, *prev;
 };
 
-static bool is_known(const ProtobufCBinaryData *name)
+/* "" is the server as a whole. */
+static bool is_known(const struct service *service, const ProtobufCBinaryData *name)
 {
-    static const char *const names[] = {"", "latentd.v1.Inference", "latentd.v1.Jobs",
-                                        "latentd.v1.Cluster", "grpc.health.v1.Health"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (name->len == strlen(names[i]) &&
-            (name->len == 0 || memcmp(name->data, names[i], name->len) == 0))
-            return true;
-    return false;
+    return name->len == 0 || service_offers(service, name->data, name->len);
 }
 
 static Grpc__Health__V1__HealthCheckResponse response_of(const struct service *service, bool known)
@@ -48,7 +44,7 @@ void health_check(struct rpc_call *call, const uint8_t *request, size_t len, voi
         service_unpack(call, &u, &grpc__health__v1__health_check_request__descriptor, request, len);
     if (!m)
         return;
-    bool known = is_known(&m->service);
+    bool known = is_known(service, &m->service);
     unpack_free(&u);
     Grpc__Health__V1__HealthCheckResponse response = response_of(service, known);
     if (known)
@@ -88,7 +84,7 @@ void health_watch(struct rpc_call *call, const uint8_t *request, size_t len, voi
         service_unpack(call, &u, &grpc__health__v1__health_check_request__descriptor, request, len);
     if (!m)
         return;
-    bool known = is_known(&m->service);
+    bool known = is_known(service, &m->service);
     unpack_free(&u);
     struct health_watcher *w = calloc(1, sizeof *w);
     if (!w) {

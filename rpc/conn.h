@@ -61,6 +61,7 @@ struct rpc_shared {
     uint8_t *read_buffer; /* [RPC_READ_BYTES] */
     struct rpc_timers timers;
     struct rpc_server_stats stats;
+    struct rpc_method_stats *method_stats; /* [n_methods + 1]; the last for unknown methods */
     bool draining;                /* new calls are refused */
     bool starved;                 /* a call was told "full" because of max_total_bytes */
     int n_in_callback;            /* > 0 while a handler or call callback runs: no destroy then */

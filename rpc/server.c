@@ -88,6 +88,7 @@ static void free_server(struct rpc_server *server)
     nghttp2_session_callbacks_del(server->shared.callbacks);
     nghttp2_option_del(server->shared.options);
     free(server->shared.read_buffer);
+    free(server->shared.method_stats);
     free(server);
 }
 
@@ -269,7 +270,8 @@ struct rpc_server *rpc_server_create(uv_loop_t *loop, const struct rpc_method *m
     shared->callbacks = rpc_conn_callbacks_create();
     shared->options = rpc_conn_options_create();
     shared->read_buffer = malloc(RPC_READ_BYTES);
-    if (!shared->callbacks || !shared->options || !shared->read_buffer) {
+    shared->method_stats = calloc(n_methods + 1, sizeof *shared->method_stats);
+    if (!shared->callbacks || !shared->options || !shared->read_buffer || !shared->method_stats) {
         free_server(server);
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "no memory for a server");
     }
@@ -378,4 +380,11 @@ void rpc_server_destroy(struct rpc_server *server)
 void rpc_server_stats(const struct rpc_server *server, struct rpc_server_stats *out)
 {
     *out = server->shared.stats;
+}
+
+const struct rpc_method_stats *rpc_server_method_stats(const struct rpc_server *server,
+                                                       size_t method_idx)
+{
+    ltd_assert(method_idx <= server->shared.n_methods, method_idx, server->shared.n_methods);
+    return &server->shared.method_stats[method_idx];
 }

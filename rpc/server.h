@@ -91,6 +91,14 @@ struct rpc_server_stats {
     size_t buffered_bytes;          /* requests and responses in memory now */
 };
 
+#define RPC_N_STATUSES 17 /* of gRPC, OK included */
+
+/* What became of the calls of one method; counted when a call is over. */
+struct rpc_method_stats {
+    uint64_t n_by_status[RPC_N_STATUSES]; /* as the client saw it, or CANCELLED when it was gone */
+    uint64_t total_ns;                    /* from the first header to the end, over all of them */
+};
+
 /*
  * rpc_server_create - a server without a listener.
  *
@@ -157,5 +165,9 @@ void rpc_server_drain(struct rpc_server *server, uint32_t grace_ms, rpc_server_d
 void rpc_server_destroy(struct rpc_server *server);
 
 void rpc_server_stats(const struct rpc_server *server, struct rpc_server_stats *out);
+
+/* Of the method_idx-th row of the table; n_methods stands for calls of methods that have no row. */
+const struct rpc_method_stats *rpc_server_method_stats(const struct rpc_server *server,
+                                                       size_t method_idx);
 
 #endif

@@ -62,12 +62,26 @@ struct rpc_call *rpc_stream_open(struct rpc_conn *conn, int32_t stream_id)
     return call;
 }
 
+/* A request that is no gRPC call (405, 415) has no status to be counted by. */
+static void count_end(const struct rpc_call *call)
+{
+    struct rpc_shared *shared = call->conn->shared;
+    if (!call->is_post || !call->is_grpc)
+        return;
+    size_t idx = call->method ? (size_t)(call->method - shared->methods) : shared->n_methods;
+    /* OK is only what the client could have seen. */
+    bool is_told = call->finished && (call->trailers_sent || call->status != RPC_OK);
+    shared->method_stats[idx].n_by_status[is_told ? call->status : RPC_CANCELLED]++;
+    shared->method_stats[idx].total_ns += ltd_now_ns() - call->opened_ns;
+}
+
 void rpc_stream_destroy(struct rpc_call *call)
 {
     struct rpc_conn *conn = call->conn;
     ltd_assert(call->phase != RPC_PHASE_RUNNING && call->phase != RPC_PHASE_FINISHING, call->phase,
                call->stream_id);
     rpc_timer_clear(&conn->shared->timers, &call->timer);
+    count_end(call);
     drop_input(call);
     rpc_stream_drop_queue(call);
     if (call->prev)

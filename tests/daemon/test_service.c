@@ -683,13 +683,17 @@ static void health_is_pushed_on_change_only(void **state)
     struct rig *rig = rig_open(10, 100);
     static const char *const names[] = {"", "latentd.v1.Inference", "latentd.v1.Jobs",
                                         "latentd.v1.Cluster", "grpc.health.v1.Health"};
+    /* A part of a name, a method, and more than a name are no services. */
+    static const char *const others[] = {"latentd.v1.Nothing", "latentd.v1.Job",
+                                         "latentd.v1.Jobs/Get", "/latentd.v1.Jobs", "/"};
     int serving = 0;
     (void)state;
     for (size_t i = 0; i < 5; i++) {
         EXPECT_STATUS(check_health(rig, names[i], &serving), LATENTD_OK);
         assert_int_equal(serving, 1);
     }
-    EXPECT_STATUS(check_health(rig, "latentd.v1.Nothing", &serving), LATENTD_NOT_FOUND);
+    for (size_t i = 0; i < 5; i++)
+        EXPECT_STATUS(check_health(rig, others[i], &serving), LATENTD_NOT_FOUND);
     struct rig_stream *whole = watch_health(rig, ""), *unknown = watch_health(rig, "nothing");
     rig_stream_wait_messages(whole, 1);
     rig_stream_wait_messages(unknown, 1);
