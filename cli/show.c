@@ -117,6 +117,9 @@ static void event_fields(const Latentd__V1__JobEvent *event, struct cli_json *j)
         cli_json_str(j, "event", "prioritized");
         cli_json_u64(j, "priority", event->prioritized->priority);
         break;
+    case LATENTD__V1__JOB_EVENT__EVENT_HEARTBEAT:
+        cli_json_str(j, "event", "heartbeat");
+        break;
     case LATENTD__V1__JOB_EVENT__EVENT__NOT_SET:
     case _LATENTD__V1__JOB_EVENT__EVENT__CASE_IS_INT_SIZE:
         cli_json_null(j, "event");

@@ -44,6 +44,9 @@ struct store_query {
     const char *label;     /* exact; "" or NULL = all */
     const char *before_id; /* only jobs made before this one; "" or NULL = from the newest */
     const char *owner;     /* exact; NULL = all */
+    bool or_unowned;       /* with owner: and those that are nobody's */
+    const char *client;    /* exact; "" or NULL = all */
+    int64_t created_after_us, created_before_us; /* from the first on, before the second; 0 = all */
 };
 
 /* Whether a job is one of those asked for; the same rules for every implementation. */
@@ -53,7 +56,14 @@ static inline bool store_query_matches(const struct store_query *query, const st
         return false;
     if (query->label && *query->label && strcmp(query->label, job->label) != 0)
         return false;
-    if (query->owner && strcmp(query->owner, job->owner) != 0)
+    if (query->owner && strcmp(query->owner, job->owner) != 0 &&
+        !(query->or_unowned && !*job->owner))
+        return false;
+    if (query->client && *query->client && strcmp(query->client, job->client) != 0)
+        return false;
+    if (job->create_us < query->created_after_us)
+        return false;
+    if (query->created_before_us && job->create_us >= query->created_before_us)
         return false;
     return !query->before_id || !*query->before_id || strcmp(job->id, query->before_id) < 0;
 }
