@@ -61,7 +61,8 @@ static void tidy(char *msg)
     }
 }
 
-static void fill(struct ltd_err *err, enum ltd_code code, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0))) static void fill(struct ltd_err *err, enum ltd_code code,
+                                                       const char *fmt, va_list args)
 {
     if (!err)
         return;

@@ -2,15 +2,76 @@
 /* base/json.c - see base/json.h. */
 #include "base/json.h"
 
+#include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/file.h"
 
+/* ---- what a parse may take ---- */
+
+struct budget {
+    size_t total, left;
+    bool is_over; /* an allocation was refused */
+};
+
+/* Of the parse that runs in this thread; NULL between parses, when nothing is counted. */
+static _Thread_local struct budget *running;
+
+static void *counted_malloc(size_t size)
+{
+    struct budget *b = running;
+    if (b && size > b->left) {
+        b->is_over = true;
+        return NULL;
+    }
+    void *block = malloc(size);
+    if (b && block) {
+        /* What the block really takes: small ones are a good deal larger than asked for. */
+        size_t taken = malloc_usable_size(block);
+        b->left -= taken < b->left ? taken : b->left;
+    }
+    return block;
+}
+
+static void counted_free(void *block)
+{
+    struct budget *b = running;
+    if (b && block) {
+        size_t taken = malloc_usable_size(block);
+        b->left += taken < b->total - b->left ? taken : b->total - b->left;
+    }
+    free(block);
+}
+
+static void count_allocations(void)
+{
+    json_set_alloc_funcs(counted_malloc, counted_free);
+}
+
+static size_t memory_for(size_t len)
+{
+    const size_t most = LTD_JSON_MEMORY_MAX - LTD_JSON_MEMORY_BASE;
+    if (len > most / LTD_JSON_MEMORY_FACTOR)
+        return LTD_JSON_MEMORY_MAX;
+    return LTD_JSON_MEMORY_BASE + len * LTD_JSON_MEMORY_FACTOR;
+}
+
 json_t *ltd_json_parse(const char *text, size_t len, const char *where, struct ltd_err *err)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct budget budget = {.total = memory_for(len), .left = memory_for(len)};
     json_error_t why;
+    pthread_once(&once, count_allocations);
+    running = &budget;
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+    running = NULL;
+    if (!root && budget.is_over)
+        return ltd_fail_null(err, LTD_E_INVALID,
+                             "%s: line %d column %d: %zu bytes of JSON need more than %zu MiB of "
+                             "memory, expected a text of fewer and larger values",
+                             where, why.line, why.column, len, budget.total >> 20);
     if (!root)
         return ltd_fail_null(err, LTD_E_INVALID, "%s: line %d column %d: %s, expected valid JSON",
                              where, why.line, why.column, why.text);

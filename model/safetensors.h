@@ -24,7 +24,9 @@
 #include "base/err.h"
 
 #define MODEL_TENSOR_MAX_DIMS  8
-#define MODEL_HEADER_MAX_BYTES 100000000 /* the format's own limit */
+/* The format allows 100 MB, six gigabytes once they are parsed. This is room for 100,000 tensors;
+ * the models of this family have a few hundred. */
+#define MODEL_HEADER_MAX_BYTES (16 << 20)
 
 enum model_dtype {
     MODEL_F64,

@@ -25,8 +25,8 @@
 #include "model/tokenizer_json.h"
 #include "model/vocab.h"
 
-/* A vocabulary of 65,536 takes some 5 MB. The bound is for the memory of the parsed file, which
- * can be forty times its size for one made of empty arrays. */
+/* A vocabulary of 65,536 takes some 5 MB; what a file may take once it is parsed is base/json.h's
+ * to bound. */
 #define FILE_MAX_BYTES ((size_t)32 << 20)
 
 struct model_tokenizer {

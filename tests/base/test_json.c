@@ -2,6 +2,7 @@
 /*
  * test_json.c - a message about a wrong value names the file, the key, what was found, what was wanted.
  */
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -58,6 +59,67 @@ static void deep_nesting_is_refused_and_does_not_exhaust_the_stack(void **state)
     struct ltd_err err = {0};
     assert_null(ltd_json_parse(text, n, "f.json", &err));
     assert_int_equal(err.code, LTD_E_INVALID);
+    free(text);
+}
+
+/* `n` times `item` in a list, which is what makes a small text a large value. */
+static char *list_of(const char *item, size_t n, size_t *len)
+{
+    size_t item_len = strlen(item);
+    char *text = malloc(n * (item_len + 1) + 2), *at = text;
+    assert_non_null(text);
+    *at++ = '[';
+    for (size_t i = 0; i < n; i++) {
+        memcpy(at, item, item_len);
+        at += item_len;
+        *at++ = i + 1 < n ? ',' : ']';
+    }
+    *len = (size_t)(at - text);
+    return text;
+}
+
+static void a_text_whose_values_take_too_much_memory_is_given_up(void **state)
+{
+    (void)state;
+    static const char *const items[] = {"{}", "[]", "{\"\":{\"\":{}}}", "[[],[]]"};
+    size_t n_refused = 0;
+    for (size_t i = 0; i < sizeof items / sizeof *items; i++) {
+        struct ltd_err err = {0};
+        size_t len;
+        char *text = list_of(items[i], ((size_t)16 << 20) / (strlen(items[i]) + 1), &len);
+        struct mallinfo2 before = mallinfo2();
+        json_t *value = ltd_json_parse(text, len, "f.json", &err);
+        struct mallinfo2 after = mallinfo2();
+        size_t taken = after.uordblks > before.uordblks ? after.uordblks - before.uordblks : 0;
+        print_message("16 MiB of %s: %s, %zu MiB kept\n", items[i], value ? "taken" : "refused",
+                      taken >> 20);
+        if (!value) {
+            n_refused++;
+            assert_int_equal(err.code, LTD_E_INVALID);
+            assert_non_null(strstr(err.msg, "need more than 512 MiB"));
+            assert_in_range(taken, 0, 1 << 20);
+        }
+        json_decref(value);
+        free(text);
+    }
+    assert_in_range(n_refused, 2, sizeof items / sizeof *items);
+}
+
+/* Counting is per parse: what an earlier one took, and gave back or still holds, is not counted. */
+static void a_parse_begins_with_a_whole_budget_whatever_was_parsed_before(void **state)
+{
+    (void)state;
+    json_t *kept[64];
+    size_t len;
+    char *text = list_of("{\"id\":1}", 16384, &len);
+    for (size_t i = 0; i < 64; i++) {
+        struct ltd_err err = {0};
+        kept[i] = ltd_json_parse(text, len, "f.json", &err);
+        if (!kept[i])
+            fail_msg("parse %zu: %s", i, err.msg);
+    }
+    for (size_t i = 0; i < 64; i++)
+        json_decref(kept[i]);
     free(text);
 }
 
@@ -188,6 +250,8 @@ int main(void)
         cmocka_unit_test(broken_text_is_refused_with_line_and_column),
         cmocka_unit_test(a_key_that_stands_twice_is_refused),
         cmocka_unit_test(deep_nesting_is_refused_and_does_not_exhaust_the_stack),
+        cmocka_unit_test(a_text_whose_values_take_too_much_memory_is_given_up),
+        cmocka_unit_test(a_parse_begins_with_a_whole_budget_whatever_was_parsed_before),
         cmocka_unit_test(an_integer_out_of_range_or_of_another_kind_names_key_found_and_expected),
         cmocka_unit_test(a_number_takes_integers_and_reals_and_refuses_the_rest),
         cmocka_unit_test(booleans_and_strings_are_not_guessed_from_other_kinds),

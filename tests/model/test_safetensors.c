@@ -200,7 +200,7 @@ static void a_header_over_the_limit_is_refused_even_when_the_file_is_longer(void
     write_file(b.data, b.len);
     ltd_bytes_fini(&b);
     assert_int_equal(truncate(path, MODEL_HEADER_MAX_BYTES + 64), 0); /* a hole: no disk used */
-    refused("a header over the limit", "header of 100000001", "never more than 100000000");
+    refused("a header over the limit", "header of 16777217", "never more than 16777216");
 }
 
 static void what_is_no_file_of_eight_bytes_is_refused(void **state)
