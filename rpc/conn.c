@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "rpc/http1.h"
 #include "rpc/stream.h"
 
 /* Gathered before one write: the socket buffer's usual order of size. */
@@ -30,6 +31,9 @@
 /* 1 MiB on the way per connection: a request of the largest usual size without a round trip. */
 #define CONN_WINDOW_BYTES   (1024 * 1024)
 #define STREAM_WINDOW_BYTES (256 * 1024)
+
+/* Requests of HTTP/1.1 answered in one turn; a page may be dear, and others wait. */
+#define PAGES_PER_TURN 8
 
 /* The real GOAWAY of a drain follows the PING's answer, or this when there is none. */
 #define DRAIN_NOTICE_MS 1000
@@ -65,11 +69,13 @@ static void set_state(struct rpc_conn *conn, enum rpc_conn_state state)
     arm(conn);
 }
 
-static void log_close(struct rpc_conn *conn, enum rpc_close reason, const char *detail)
+static void note_close(struct rpc_conn *conn, enum rpc_close reason, const char *detail)
 {
     ltd_log(reasons[reason].quiet ? LTD_LOG_DEBUG : LTD_LOG_WARNING,
             "rpc: connection %s closed: %s%s%s", conn->peer, reasons[reason].text,
             detail ? ": " : "", detail ? detail : "");
+    if (reason == RPC_CLOSE_ABUSE)
+        conn->shared->stats.n_abuse_closed++;
 }
 
 /* Every call is over; the session is forgotten. After this the connection is bytes and timers. */
@@ -85,6 +91,19 @@ static void end_session(struct rpc_conn *conn, enum rpc_end end)
     conn->pending_last = &conn->pending_first;
     nghttp2_session_del(conn->h2);
     conn->h2 = NULL;
+}
+
+static void end_pages(struct rpc_conn *conn)
+{
+    rpc_http1_fini(conn->http1);
+    free(conn->http1);
+    conn->http1 = NULL;
+}
+
+/* True while there is somebody to talk to: the state is before FLUSH. */
+static bool is_live(const struct rpc_conn *conn)
+{
+    return conn->h2 || conn->http1;
 }
 
 static void on_transport_closed(void *arg)
@@ -123,10 +142,12 @@ void rpc_conn_close_now(struct rpc_conn *conn, enum rpc_close reason, const char
 {
     if (conn->state == RPC_CONN_CLOSED)
         return;
-    if (conn->h2) {
-        log_close(conn, reason, detail);
+    if (is_live(conn))
+        note_close(conn, reason, detail);
+    if (conn->h2)
         end_session(conn, end_for(reason));
-    }
+    if (conn->http1)
+        end_pages(conn);
     release(conn);
 }
 
@@ -179,26 +200,36 @@ static bool is_sound(enum rpc_close reason)
            reason != RPC_CLOSE_NO_MEMORY;
 }
 
-void rpc_conn_close(struct rpc_conn *conn, enum rpc_close reason, const char *detail)
+/* The last words of an HTTP/2 connection. */
+static void say_goodbye(struct rpc_conn *conn, enum rpc_close reason)
 {
-    if (!conn->h2)
-        return;
-    log_close(conn, reason, detail);
+    if (!conn->recognised)
+        return; /* who knows what language it would be in */
     /* A session that failed must not be asked for anything more; its peer gets the reason alone. */
     if (is_sound(reason))
         gather(conn, NULL);
-    if (reason == RPC_CLOSE_ABUSE)
-        conn->shared->stats.n_abuse_closed++;
     if (reason != RPC_CLOSE_COMPLETE)
         put_goaway(conn, reason);
-    end_session(conn, end_for(reason));
+}
+
+void rpc_conn_close(struct rpc_conn *conn, enum rpc_close reason, const char *detail)
+{
+    if (!is_live(conn))
+        return;
+    note_close(conn, reason, detail);
+    if (conn->h2) {
+        say_goodbye(conn, reason);
+        end_session(conn, end_for(reason));
+    } else {
+        end_pages(conn);
+    }
     set_state(conn, RPC_CONN_FLUSH);
     flush_last(conn);
 }
 
 void rpc_conn_drain(struct rpc_conn *conn)
 {
-    if (conn->state == RPC_CONN_HANDSHAKE)
+    if (conn->state == RPC_CONN_HANDSHAKE || conn->state == RPC_CONN_PAGES)
         rpc_conn_close(conn, RPC_CLOSE_STOPPED, NULL);
     if (conn->state != RPC_CONN_OPEN)
         return;
@@ -221,8 +252,6 @@ static void drain_final(struct rpc_conn *conn)
 
 void rpc_conn_stop(struct rpc_conn *conn)
 {
-    if (!conn->h2)
-        return;
     for (struct rpc_call *call = conn->calls; call; call = call->next)
         rpc_stream_abort(call, RPC_END_STOPPED, RPC_UNAVAILABLE, "the server is stopping");
     rpc_conn_close(conn, RPC_CLOSE_STOPPED, NULL);
@@ -418,12 +447,11 @@ static void dispatch(struct rpc_conn *conn)
     }
 }
 
-static void on_data(void *arg, const uint8_t *data, size_t len)
+/* Bytes of HTTP/2. */
+static void feed_session(struct rpc_conn *conn, const uint8_t *data, size_t len)
 {
-    struct rpc_conn *conn = arg;
     if (!conn->h2)
-        return; /* LINGER: read only so that the peer can read */
-    conn->heard_ns = ltd_now_ns();
+        return; /* what came before these closed it */
     if (!rpc_scan_feed(&conn->scan, data, len, conn->heard_ns)) {
         rpc_conn_close(conn, RPC_CLOSE_ABUSE, NULL);
         return;
@@ -441,6 +469,72 @@ static void on_data(void *arg, const uint8_t *data, size_t len)
     rpc_conn_want_flush(conn);
 }
 
+/* Bytes of HTTP/1.1. Requests are answered when the turn's input has been read. */
+static void feed_pages(struct rpc_conn *conn, const uint8_t *data, size_t len)
+{
+    if (conn->http1->in.len == 0)
+        set_state(conn, RPC_CONN_PAGES);
+    if (rpc_http1_put(conn->http1, data, len))
+        rpc_conn_want_flush(conn);
+    else
+        rpc_conn_close_now(conn, RPC_CLOSE_ABUSE, "requests in a row, and no answer is read");
+}
+
+static void become_pages(struct rpc_conn *conn)
+{
+    conn->http1 = malloc(sizeof *conn->http1);
+    if (!conn->http1) {
+        rpc_conn_close(conn, RPC_CLOSE_NO_MEMORY, NULL);
+        return;
+    }
+    rpc_http1_init(conn->http1);
+    nghttp2_session_del(conn->h2);
+    conn->h2 = NULL;
+    set_state(conn, RPC_CONN_PAGES);
+}
+
+/* What does the peer speak? Octets are kept until it is clear, at the fifth at the latest. Returns
+ * how many of `data` were kept. */
+static size_t recognise(struct rpc_conn *conn, const uint8_t *data, size_t len)
+{
+    int is_page = -1;
+    size_t used = 0;
+    while (used < len && is_page < 0) {
+        conn->first[conn->n_first++] = data[used++];
+        is_page = rpc_http1_recognise(conn->first, conn->n_first);
+    }
+    conn->recognised = is_page >= 0;
+    if (is_page == 1)
+        become_pages(conn);
+    return used;
+}
+
+static void feed(struct rpc_conn *conn, const uint8_t *data, size_t len)
+{
+    if (conn->http1)
+        feed_pages(conn, data, len);
+    else
+        feed_session(conn, data, len);
+}
+
+static void on_data(void *arg, const uint8_t *data, size_t len)
+{
+    struct rpc_conn *conn = arg;
+    if (!is_live(conn))
+        return; /* LINGER: read only so that the peer can read */
+    conn->heard_ns = ltd_now_ns();
+    if (!conn->recognised) {
+        size_t used = recognise(conn, data, len);
+        if (!conn->recognised || !is_live(conn))
+            return;
+        feed(conn, conn->first, conn->n_first);
+        data += used;
+        len -= used;
+    }
+    if (len > 0)
+        feed(conn, data, len);
+}
+
 static void on_transport_end(void *arg, const struct ltd_err *why)
 {
     struct rpc_conn *conn = arg;
@@ -450,7 +544,7 @@ static void on_transport_end(void *arg, const struct ltd_err *why)
 static void on_room(void *arg)
 {
     struct rpc_conn *conn = arg;
-    if (conn->h2)
+    if (is_live(conn))
         rpc_conn_want_flush(conn);
     else if (conn->state == RPC_CONN_FLUSH)
         flush_last(conn);
@@ -463,7 +557,7 @@ static const struct rpc_transport_events transport_events = {on_data, on_transpo
 void rpc_conn_want_flush(struct rpc_conn *conn)
 {
     struct rpc_shared *shared = conn->shared;
-    if (conn->flush_wanted || !conn->h2)
+    if (conn->flush_wanted || !is_live(conn) || !conn->recognised)
         return;
     conn->flush_wanted = true;
     conn->flush_next = shared->flush_first;
@@ -500,9 +594,50 @@ static bool flush_round(struct rpc_conn *conn)
     return gathered && rpc_transport_pending_bytes(&conn->transport) == 0;
 }
 
+/* One request of HTTP/1.1: answer it, send it. False when there is none, or it was the last. */
+static bool answer_page(struct rpc_conn *conn)
+{
+    struct ltd_bytes out;
+    struct ltd_err err = {0};
+    ltd_bytes_init(&out);
+    enum rpc_http1_next next = rpc_http1_next(conn->http1, conn->shared, &conn->who, &out);
+    bool failed = out.failed;
+    if (next != RPC_HTTP1_MORE && !failed)
+        failed = rpc_transport_put(&conn->transport, out.data, out.len, &err) != 0;
+    ltd_bytes_fini(&out);
+    if (failed) {
+        rpc_conn_close_now(conn, RPC_CLOSE_NO_MEMORY, NULL);
+        return false;
+    }
+    if (next == RPC_HTTP1_LAST) {
+        rpc_conn_close(conn, RPC_CLOSE_COMPLETE, NULL);
+        return false;
+    }
+    if (rpc_transport_flush(&conn->transport, &err) != 0) {
+        rpc_conn_close_now(conn, RPC_CLOSE_PEER, err.msg);
+        return false;
+    }
+    if (next == RPC_HTTP1_MORE)
+        return false;
+    conn->moved_ns = ltd_now_ns();
+    set_state(conn, RPC_CONN_PAGES);
+    return true;
+}
+
+/* An answer that the kernel did not take whole holds the next request back, until on_room. */
+static void flush_pages(struct rpc_conn *conn)
+{
+    for (int i = 0; i < PAGES_PER_TURN; i++)
+        if (rpc_transport_pending_bytes(&conn->transport) > 0 || !answer_page(conn))
+            return;
+    rpc_conn_want_flush(conn);
+}
+
 void rpc_conn_flush(struct rpc_conn *conn)
 {
     conn->flush_wanted = false;
+    if (conn->http1)
+        flush_pages(conn);
     /* What the kernel did not take is the back-pressure: on_room asks for the next flush. */
     if (!conn->h2 || rpc_transport_pending_bytes(&conn->transport) > 0)
         return;
@@ -545,6 +680,16 @@ static uint64_t idle_due(const struct rpc_conn *conn)
     return after_ms(conn->idle_ns, conn->shared->limits.idle_ms);
 }
 
+/* A request must come whole in the time of a handshake; between two there is more. */
+static uint64_t page_due(const struct rpc_conn *conn)
+{
+    const struct rpc_limits *limits = &conn->shared->limits;
+    if (rpc_transport_pending_bytes(&conn->transport) > 0)
+        return stall_due(conn);
+    return after_ms(conn->entered_ns,
+                    conn->http1->in.len > 0 ? limits->handshake_ms : limits->page_idle_ms);
+}
+
 /* When to send a PING, or to give up on the one that was sent. */
 static uint64_t keepalive_due(const struct rpc_conn *conn)
 {
@@ -563,6 +708,8 @@ static uint64_t next_due(const struct rpc_conn *conn)
         return after_ms(conn->entered_ns, limits->handshake_ms);
     case RPC_CONN_OPEN:
         return earlier(stall_due(conn), earlier(idle_due(conn), keepalive_due(conn)));
+    case RPC_CONN_PAGES:
+        return page_due(conn);
     case RPC_CONN_DRAINING:
         if (!conn->goaway_final)
             return after_ms(conn->entered_ns, DRAIN_NOTICE_MS);
@@ -593,6 +740,17 @@ static void keepalive(struct rpc_conn *conn, uint64_t now)
     rpc_conn_want_flush(conn);
 }
 
+/* Whichever of page_due() it was. */
+static void close_pages_late(struct rpc_conn *conn)
+{
+    if (rpc_transport_pending_bytes(&conn->transport) > 0)
+        rpc_conn_close_now(conn, RPC_CLOSE_STALL, NULL);
+    else if (conn->http1->in.len > 0)
+        rpc_conn_close(conn, RPC_CLOSE_HANDSHAKE, NULL);
+    else
+        rpc_conn_close(conn, RPC_CLOSE_IDLE, NULL);
+}
+
 /* The timer may have been set for something that has moved on since: look, act or set it again. */
 static void on_timer(void *arg)
 {
@@ -604,6 +762,8 @@ static void on_timer(void *arg)
     }
     if (conn->state == RPC_CONN_HANDSHAKE)
         rpc_conn_close(conn, RPC_CLOSE_HANDSHAKE, NULL);
+    else if (conn->state == RPC_CONN_PAGES)
+        close_pages_late(conn);
     else if (conn->state == RPC_CONN_FLUSH || conn->state == RPC_CONN_LINGER)
         release(conn);
     else if (stall_due(conn) <= now)
@@ -669,7 +829,8 @@ static int start_session(struct rpc_conn *conn)
     return -1;
 }
 
-struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, struct ltd_err *err)
+struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, bool pages_only,
+                               struct ltd_err *err)
 {
     struct rpc_conn *conn = calloc(1, sizeof *conn);
     if (!conn) {
@@ -677,6 +838,7 @@ struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, struct lt
         goto fail_alloc;
     }
     conn->shared = shared;
+    conn->pages_only = pages_only;
     conn->pending_last = &conn->pending_first;
     conn->heard_ns = conn->moved_ns = conn->idle_ns = ltd_now_ns();
     rpc_scan_init(&conn->scan, conn->heard_ns);
@@ -690,7 +852,6 @@ struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, struct lt
         goto fail_transport;
     rpc_transport_start(&conn->transport, &transport_events, conn);
     set_state(conn, RPC_CONN_HANDSHAKE);
-    rpc_conn_want_flush(conn);
     return conn;
 
 fail_transport:

@@ -2,7 +2,8 @@
 /*
  * rpc/conn.h - one server connection: a transport, an nghttp2 session, and a state.
  *
- *     HANDSHAKE ──SETTINGS of the client──▶ OPEN ──drain, idle──▶ DRAINING
+ *         ┌───────"GET ", "HEAD "──────▶ PAGES ─────────────────────┐
+ *     HANDSHAKE ──SETTINGS of the client──▶ OPEN ──drain, age──▶ DRAINING
  *         │                                  │                       │ no call left
  *         └──────────────rpc_conn_close(reason)──────────────────────┤
  *                                                                    ▼
@@ -20,6 +21,9 @@
  *      whoever is up the stack may still look at the connection and finds CLOSED.
  *   4. No handler and no call callback runs inside a callback of nghttp2: calls that became ready or
  *      ended are put on a list, and the list is worked off when the session has returned.
+ *
+ * The first octets say what the peer speaks, and nothing is sent before they have come: an HTTP/2
+ * client speaks first in any case, and one of HTTP/1.1 must not be greeted with frames.
  *
  * Bytes leave once per turn of the loop: everything that has something to say calls
  * rpc_conn_want_flush, and the server's check handle flushes all of them after the turn's input.
@@ -45,6 +49,7 @@
 
 struct rpc_call;
 struct rpc_conn;
+struct rpc_http1;
 
 /* What the connections of one server have in common; embedded in the server, which fills it in. */
 struct rpc_shared {
@@ -73,6 +78,7 @@ struct rpc_shared {
 enum rpc_conn_state {
     RPC_CONN_HANDSHAKE, /* preface and SETTINGS have not come */
     RPC_CONN_OPEN,
+    RPC_CONN_PAGES,    /* HTTP/1.1: pages, one request after the other */
     RPC_CONN_DRAINING, /* GOAWAY announced; running calls finish, new ones are refused */
     RPC_CONN_FLUSH,    /* the session is over; its last bytes are on their way */
     RPC_CONN_LINGER,   /* write side shut down; input is discarded until the peer closes */
@@ -85,7 +91,7 @@ enum rpc_close {
     RPC_CLOSE_PROTOCOL,  /* the peer broke HTTP/2 */
     RPC_CLOSE_ABUSE,     /* frames that bring nothing, headers without end */
     RPC_CLOSE_HANDSHAKE, /* handshake_ms passed */
-    RPC_CLOSE_IDLE,      /* idle_ms passed */
+    RPC_CLOSE_IDLE,      /* idle_ms passed, or page_idle_ms */
     RPC_CLOSE_KEEPALIVE, /* a PING was not answered */
     RPC_CLOSE_STALL,     /* the socket took nothing for write_stall_ms */
     RPC_CLOSE_STOPPED,   /* grace time over, or the server was destroyed */
@@ -102,13 +108,19 @@ struct rpc_conn {
 
     /* machinery */
     struct rpc_transport transport;
-    nghttp2_session *h2; /* NULL once FLUSH is reached */
+    nghttp2_session *h2;     /* NULL once FLUSH is reached, and in PAGES */
+    struct rpc_http1 *http1; /* in PAGES only */
+    uint8_t first[5];        /* octets that came before it was clear what the peer speaks */
+    uint8_t n_first;
+    bool recognised;
+    bool pages_only; /* its listener serves no calls */
     struct rpc_scan scan;
     struct rpc_timer timer; /* the earliest of everything that next_due() in conn.c lists */
 
     /* state */
     enum rpc_conn_state state;
-    uint64_t entered_ns;       /* when `state` was entered */
+    uint64_t entered_ns;       /* when `state` was entered; in PAGES, when the wait for a request,
+                                  or for the rest of one, began */
     uint64_t heard_ns;         /* last bytes from the peer */
     uint64_t moved_ns;         /* last time the kernel took bytes, or had nothing pending */
     uint64_t idle_ns;          /* since when there is no call */
@@ -134,10 +146,12 @@ struct rpc_conn {
 /*
  * rpc_conn_open - take an accepted socket and serve it.
  *
- * take_fd  always taken: closed on failure
+ * take_fd     always taken: closed on failure
+ * pages_only  answer no calls
  * Returns a connection that owns itself until shared->on_conn_closed, or NULL.
  */
-struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, struct ltd_err *err);
+struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, bool pages_only,
+                               struct ltd_err *err);
 
 /* rpc_conn_close - polite; `detail` (may be NULL) says more than the reason, for the log only. */
 void rpc_conn_close(struct rpc_conn *conn, enum rpc_close reason, const char *detail);

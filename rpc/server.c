@@ -54,6 +54,7 @@ static const struct rpc_limits defaults = {
     .request_ms = 60 * 1000,
     .write_stall_ms = 60 * 1000,
     .idle_ms = 15 * 60 * 1000,
+    .page_idle_ms = 60 * 1000,
     .keepalive_ms = 2 * 60 * 1000,
     .keepalive_wait_ms = 20 * 1000,
     .linger_ms = 1000,
@@ -75,6 +76,7 @@ static void fill_limits(struct rpc_limits *out, const struct rpc_limits *given)
     OR_DEFAULT(request_ms);
     OR_DEFAULT(write_stall_ms);
     OR_DEFAULT(idle_ms);
+    OR_DEFAULT(page_idle_ms);
     OR_DEFAULT(keepalive_ms);
     OR_DEFAULT(keepalive_wait_ms);
     OR_DEFAULT(linger_ms);
@@ -184,9 +186,8 @@ static void on_check(uv_check_t *check)
 
 /* ---- accept ---- */
 
-static void on_accept(void *arg, int take_fd)
+static void accept_one(struct rpc_server *server, int take_fd, bool pages_only)
 {
-    struct rpc_server *server = arg;
     struct rpc_shared *shared = &server->shared;
     if (shared->stats.n_connections >= shared->limits.max_connections) {
         shared->stats.n_connections_refused++;
@@ -195,7 +196,7 @@ static void on_accept(void *arg, int take_fd)
         return;
     }
     struct ltd_err err = {0};
-    struct rpc_conn *conn = rpc_conn_open(shared, take_fd, &err);
+    struct rpc_conn *conn = rpc_conn_open(shared, take_fd, pages_only, &err);
     if (!conn) {
         ltd_warning("rpc: accept: %s", err.msg);
         return;
@@ -206,6 +207,16 @@ static void on_accept(void *arg, int take_fd)
     server->conns = conn;
     shared->stats.n_connections++;
     shared->stats.n_connections_total++;
+}
+
+static void on_accept(void *arg, int take_fd)
+{
+    accept_one(arg, take_fd, false);
+}
+
+static void on_accept_pages(void *arg, int take_fd)
+{
+    accept_one(arg, take_fd, true);
 }
 
 /* ---- create ---- */
@@ -291,12 +302,13 @@ void rpc_server_set_pages(struct rpc_server *server, const struct rpc_page *page
     server->shared.n_pages = n_pages;
 }
 
-int rpc_server_listen(struct rpc_server *server, const char *address, struct ltd_err *err)
+static int listen_for(struct rpc_server *server, const char *address, rpc_accept_fn on_accepted,
+                      struct ltd_err *err)
 {
     if (server->shared.draining)
         return ltd_fail(err, LTD_E_PRECONDITION, "listen at %s: the server is draining", address);
     struct rpc_listener *l =
-        rpc_listener_open(server->shared.loop, address, on_accept, server, err);
+        rpc_listener_open(server->shared.loop, address, on_accepted, server, err);
     if (!l)
         return -1;
     struct rpc_listener **last = &server->listeners;
@@ -305,6 +317,16 @@ int rpc_server_listen(struct rpc_server *server, const char *address, struct ltd
     *last = l;
     server->n_handles++;
     return 0;
+}
+
+int rpc_server_listen(struct rpc_server *server, const char *address, struct ltd_err *err)
+{
+    return listen_for(server, address, on_accept, err);
+}
+
+int rpc_server_listen_pages(struct rpc_server *server, const char *address, struct ltd_err *err)
+{
+    return listen_for(server, address, on_accept_pages, err);
 }
 
 const char *rpc_server_address(const struct rpc_server *server, size_t listener_idx)

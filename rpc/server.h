@@ -38,13 +38,15 @@ struct rpc_limits {
                                   that wanted it is refused RESOURCE_EXHAUSTED */
     size_t max_output_bytes;    /* 32 MiB of queued responses per connection; more: sends refused */
     size_t max_total_bytes;     /* 512 MiB of both over all connections; same refusals */
-    uint32_t handshake_ms;      /* 10 s for preface and SETTINGS; later: connection closed */
+    uint32_t handshake_ms;      /* 10 s for preface and SETTINGS, and for the head of a request of
+                                  HTTP/1.1; later: connection closed */
     uint32_t request_ms;        /* 60 s from a call's first header to its last byte; later:
                                   DEADLINE_EXCEEDED */
     uint32_t write_stall_ms;    /* 60 s in which a reader takes nothing; the call is reset with
                                   ENHANCE_YOUR_CALM (clients see RESOURCE_EXHAUSTED), or the
                                   connection closed when the socket itself does not move */
     uint32_t idle_ms;           /* 15 min without a call; then GOAWAY "max_idle" */
+    uint32_t page_idle_ms;      /* 60 s between two requests on a connection of HTTP/1.1; closed */
     uint32_t keepalive_ms;      /* 2 min of silence; then PING, */
     uint32_t keepalive_wait_ms; /* 20 s for anything to be heard; then closed */
     uint32_t linger_ms;         /* 1 s for a closing peer to read the last frames */

@@ -176,7 +176,7 @@ void rpc_stream_header(struct rpc_call *call, const uint8_t *name, size_t name_l
     if (call->header_bytes > limit)
         return;
     if (equals(name, name_len, ":path"))
-        call->method = find_method(conn->shared, value, value_len);
+        call->method = conn->pages_only ? NULL : find_method(conn->shared, value, value_len);
     else if (equals(name, name_len, ":method"))
         call->is_post = equals(value, value_len, "POST");
     else if (equals(name, name_len, "content-type"))

@@ -222,6 +222,27 @@ static void do_ends(struct rpc_call *call, const uint8_t *request, size_t len, v
     rpc_call_reply(call, text, strlen(text));
 }
 
+static void make_plain(void *arg, struct rpc_page_answer *answer)
+{
+    (void)arg;
+    ltd_bytes_put_str(&answer->body, "plain\n");
+}
+
+static void make_big(void *arg, struct rpc_page_answer *answer)
+{
+    (void)arg;
+    uint8_t *at = ltd_bytes_reserve(&answer->body, ECHO_BIG_BYTES);
+    if (!at)
+        return;
+    memset(at, 'b', ECHO_BIG_BYTES);
+    answer->body.len += ECHO_BIG_BYTES;
+}
+
+const struct rpc_page echo_pages[ECHO_N_PAGES] = {
+    {"/plain", make_plain, NULL, 0},
+    {"/big", make_big, NULL, 0},
+};
+
 void echo_init(struct echo *echo, uv_loop_t *loop)
 {
     *echo = (struct echo){.loop = loop};

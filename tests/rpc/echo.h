@@ -15,6 +15,8 @@
  *     /test.Echo/Host      the peer's name without what changes from connection to connection
  *     /test.Echo/Ends      the counters below as text, "finished=1 cancelled=0 …"
  *
+ * and two pages: /plain ("plain\n") and /big (ECHO_BIG_BYTES of 'b').
+ *
  * Counters are atomic: the server's loop writes them, a test's thread reads them.
  */
 #ifndef LATENTD_TESTS_RPC_ECHO_H
@@ -25,11 +27,16 @@
 #include <uv.h>
 
 #include "rpc/call.h"
+#include "rpc/page.h"
 #include "rpc/service.h"
 
 #define ECHO_N_METHODS 12
 #define ECHO_MAX_BYTES ((size_t)8 << 20)
 #define ECHO_N_ENDS    6
+#define ECHO_N_PAGES   2
+#define ECHO_BIG_BYTES ((size_t)4 << 20)
+
+extern const struct rpc_page echo_pages[ECHO_N_PAGES];
 
 struct echo {
     uv_loop_t *loop;

@@ -44,6 +44,8 @@ int main(int argc, char **argv)
     ltd_log_init(LTD_LOG_INFO, -1);
     echo_init(&echo, loop);
     p.server = rpc_server_create(loop, echo.methods, ECHO_N_METHODS, NULL, &err);
+    if (p.server)
+        rpc_server_set_pages(p.server, echo_pages, ECHO_N_PAGES);
     for (int i = 1; p.server && i < argc; i++) {
         if (rpc_server_listen(p.server, argv[i], &err) != 0)
             break;

@@ -87,12 +87,14 @@ static void *run(void *arg)
     return NULL;
 }
 
-static int listen_somewhere(struct fixture *f, struct ltd_err *err)
+typedef int (*listen_fn)(struct rpc_server *server, const char *address, struct ltd_err *err);
+
+static int listen_somewhere(struct fixture *f, listen_fn listen_at, struct ltd_err *err)
 {
     char address[64];
     for (int i = 0; i < 20; i++) {
         free_address(address);
-        if (rpc_server_listen(f->server, address, err) == 0)
+        if (listen_at(f->server, address, err) == 0)
             return 0;
         if (err->code != LTD_E_EXISTS)
             return -1;
@@ -115,8 +117,12 @@ struct fixture *fixture_start(const struct rpc_limits *limits)
         fail_msg("create: %s", err.msg);
     make_dir(dir);
     snprintf(f->unix_address, sizeof f->unix_address, "unix:%s/sock", dir);
-    if (listen_somewhere(f, &err) != 0 || rpc_server_listen(f->server, f->unix_address, &err) != 0)
+    rpc_server_set_pages(f->server, echo_pages, ECHO_N_PAGES);
+    if (listen_somewhere(f, rpc_server_listen, &err) != 0 ||
+        rpc_server_listen(f->server, f->unix_address, &err) != 0 ||
+        listen_somewhere(f, rpc_server_listen_pages, &err) != 0)
         fail_msg("listen: %s", err.msg);
+    snprintf(f->pages_address, sizeof f->pages_address, "%s", rpc_server_address(f->server, 2));
     snprintf(f->address, sizeof f->address, "%s", rpc_server_address(f->server, 0));
     pthread_create(&f->thread, NULL, run, f);
     return f;

@@ -25,6 +25,7 @@ struct fixture {
     struct rpc_server *server;
     char address[128];      /* TCP, as the server reports it */
     char unix_address[128]; /* "unix:/tmp/…" */
+    char pages_address[64]; /* TCP, for pages only */
     atomic_uint drain_ms;   /* asked for; UINT32_MAX: nothing asked */
     atomic_bool drained;    /* `done` was called */
     atomic_bool stopping;

@@ -115,7 +115,7 @@ static void a_message_in_frames_of_one_octet_arrives(void **state)
 
 static void a_wrong_preface_closes_the_connection(void **state)
 {
-    static const char *const prefaces[] = {"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    static const char *const prefaces[] = {"POST / HTTP/1.1\r\nHost: x\r\n\r\n",
                                            "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello",
                                            "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"};
     for (size_t i = 0; i < sizeof prefaces / sizeof *prefaces; i++) {
