@@ -179,8 +179,7 @@ static void on_watchdog(uv_timer_t *timer)
     engine_get_stats(app->engine, &stats);
     /* Jobs that are held back make no progress and need none. The coda of a long prompt goes on for
      * many turns without a tick. */
-    bool is_idle =
-        work_queue_n_unfinished(app->service.queue) <= stats.waiting[SPEC_PRIORITY_HOLD];
+    bool is_idle = work_queue_n_unfinished(app->service.queue) <= stats.waiting[SPEC_PRIORITY_HOLD];
     uint64_t progress = stats.ticks + stats.coda_positions;
     if (is_idle || progress != app->progress) {
         app->progress = progress;

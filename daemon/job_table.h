@@ -35,11 +35,17 @@
 struct job_table;
 
 struct job_table_config {
-    struct store *store;         /* borrowed */
-    struct work_queue *queue;    /* borrowed */
-    const char *tier;            /* borrowed: recorded with each job */
-    const char *numerics;        /* borrowed: served.numerics, recorded with each job */
-    bool fails_foreign;          /* jobs of other numerics fail at restart, instead of waiting */
+    struct store *store;      /* borrowed */
+    struct work_queue *queue; /* borrowed */
+    const char *tier;         /* borrowed: recorded with each job */
+    const char *numerics;     /* borrowed: served.numerics, recorded with each job */
+    bool fails_foreign;       /* jobs of other numerics fail at restart, instead of waiting */
+    bool is_durable;          /* the log outlives the process: what stops may go on later */
+    /* Both may be NULL. How many of an owner's jobs may be at work at once, 0 = any number; and each
+     * job when its end is in the log. */
+    uint32_t (*max_running)(void *arg, const char *owner);
+    void (*on_finished)(void *arg, const struct job *job);
+    void *hook_arg;
     size_t token_text_bytes_max; /* text of one token, at most; bounds a job's log */
 };
 
@@ -58,13 +64,10 @@ void job_table_destroy(struct job_table *table);
  */
 typedef void (*job_answer_fn)(void *arg, const struct job *job, const struct ltd_err *err);
 
-/* Who asks, as far as the table must know. Zeros: nobody in particular, no limits. */
+/* Who asks. Zeros: nobody in particular, and the job outlives the call. */
 struct job_caller {
     const char *owner; /* rpc_identity.name; NULL = "" */
     bool is_attached;  /* the job ends with the call: Generate without keep_on_disconnect */
-    /* Limits of this owner, 0 = none. Jobs beyond max_running wait although there is room. */
-    uint32_t max_queued, max_running;
-    uint64_t max_stored_bytes, max_steps_per_hour;
 };
 
 /*
@@ -158,7 +161,8 @@ struct live;
 struct job_watcher {
     /* The log has new events, or the thinking is new. Must not add or remove watchers. */
     void (*on_change)(struct job_watcher *watcher);
-    struct live *live; /* NULL: the job is finished, the log will not grow */
+    struct live *live; /* NULL: the job is finished, the log will not grow here */
+    bool is_parked;    /* … because another process will go on with the job */
     struct job_watcher *next, *prev;
 };
 
@@ -184,9 +188,9 @@ int job_table_recover(struct job_table *table, job_decode_fn decode, void *decod
                       struct ltd_err *err);
 
 /*
- * job_table_park - stop the work on all jobs that do not end with their call, without ending them:
- * what is in the log stays, the next process goes on from there. Their watchers stay linked and hear
- * nothing more. For a log that is durable.
+ * job_table_park - for a durable log: stop the work on all jobs that do not end with their call, without ending them:
+ * what is in the log stays, and the next process goes on from there. Watchers are told with
+ * is_parked; who waits for an answer gets LTD_E_UNAVAILABLE. Jobs that are being cancelled end.
  */
 void job_table_park(struct job_table *table);
 

@@ -293,6 +293,7 @@ static void continue_job(struct service *service, struct pending *pending, const
     struct job_continue how = {
         .job = job,
         .ask = *ask,
+        .caller = &(struct job_caller){0},
         .request_id = request_id,
         .decode = decode_for,
         .decode_arg = &decoding,

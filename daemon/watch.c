@@ -97,6 +97,17 @@ static enum ltd_code status_of(const struct job *job, const char **msg)
     return LTD_OK;
 }
 
+/* Another process will go on with the job: the reader asks again, with the number it has. */
+static void end_parked(struct watch *w)
+{
+    struct ltd_err err;
+    ltd_fail(&err, LTD_E_UNAVAILABLE,
+             "the service stops; watch again from event %llu on when it is back",
+             (unsigned long long)w->after_seq);
+    ltd_err_reason(&err, "DRAINING");
+    fail(w, &err);
+}
+
 static void end(struct watch *w)
 {
     const char *msg = "";
@@ -121,7 +132,10 @@ static void pump(struct watch *w)
             continue;
         }
         if (!w->watcher.live) {
-            end(w);
+            if (w->watcher.is_parked)
+                end_parked(w);
+            else
+                end(w);
             return;
         }
         const struct wire_thinking *thinking = job_watcher_thinking(&w->watcher);

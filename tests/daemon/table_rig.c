@@ -9,21 +9,64 @@
 
 #include <cmocka.h>
 
-struct rig *rig_open(void)
+void rig_begin(struct rig *rig)
 {
-    struct rig *rig = calloc(1, sizeof *rig);
     struct ltd_err err = {0};
     struct work_limits limits = {.max_running = RIG_MAX_RUNNING, .max_waiting = RIG_MAX_WAITING};
-    assert_non_null(rig);
-    assert_int_equal(uv_loop_init(&rig->loop), 0);
-    rig->store = slow_store_create();
     rig->queue = work_queue_create(&rig->loop, &limits, &err);
-    struct job_table_config config = {.store = rig->store, .queue = rig->queue, .tier = "ref"};
-    rig->table = job_table_create(&config, &err);
+    rig->config.queue = rig->queue;
+    rig->table = job_table_create(&rig->config, &err);
     rig->engine = fake_engine_create(work_notify, rig->queue);
     work_queue_attach(rig->queue, rig->engine);
     job_table_attach(rig->table, rig->engine);
+}
+
+static struct rig *open_rig(bool is_durable)
+{
+    struct rig *rig = calloc(1, sizeof *rig);
+    assert_non_null(rig);
+    assert_int_equal(uv_loop_init(&rig->loop), 0);
+    rig->store = slow_store_create();
+    rig->config = (struct job_table_config){
+        .store = rig->store, .tier = "ref", .numerics = "here", .is_durable = is_durable};
+    rig_begin(rig);
     return rig;
+}
+
+struct rig *rig_open(void)
+{
+    return open_rig(false);
+}
+
+struct rig *rig_open_durable(void)
+{
+    return open_rig(true);
+}
+
+static void end_process(struct rig *rig)
+{
+    assert_int_equal(work_queue_n_unfinished(rig->queue), 0);
+    job_table_destroy(rig->table);
+    work_queue_close(rig->queue);
+    uv_run(&rig->loop, UV_RUN_DEFAULT);
+    fake_engine_destroy(rig->engine);
+}
+
+void rig_end(struct rig *rig)
+{
+    job_table_close(rig->table);
+    job_table_park(rig->table);
+    rig_pump(rig);
+    assert_int_equal(job_table_n_live(rig->table), 0);
+    end_process(rig);
+}
+
+int rig_recover(struct rig *rig)
+{
+    struct ltd_err err = {0};
+    int n = job_table_recover(rig->table, rig_decode, NULL, &err);
+    slow_store_release_all(rig->store);
+    return n;
 }
 
 void rig_pump(struct rig *rig)
@@ -37,13 +80,9 @@ void rig_close(struct rig *rig)
     slow_store_release_all(rig->store);
     job_table_stop_all(rig->table);
     rig_pump(rig);
-    assert_int_equal(work_queue_n_unfinished(rig->queue), 0);
-    job_table_destroy(rig->table);
-    work_queue_close(rig->queue);
-    uv_run(&rig->loop, UV_RUN_DEFAULT);
+    end_process(rig);
     assert_int_equal(uv_loop_close(&rig->loop), 0);
     store_destroy(rig->store);
-    fake_engine_destroy(rig->engine);
     free(rig);
 }
 
@@ -79,6 +118,9 @@ struct job_spec *rig_decode(void *arg, const Latentd__V1__JobSpec *message, stru
     spec->seed = message->sampling ? message->sampling->seed : 0;
     if (message->priority_set_case)
         spec->priority = (int32_t)message->priority;
+    spec->depth.is_range =
+        message->depth && message->depth->mode_case == LATENTD__V1__DEPTH__MODE_RANGE;
+    spec->max_run_ms = message->max_run_ms;
     return spec;
 }
 

@@ -16,13 +16,22 @@
 
 struct rig {
     uv_loop_t loop;
-    struct store *store; /* a slow store */
+    struct job_table_config config; /* changes count from the next rig_begin on */
+    struct store *store;            /* a slow store */
     struct work_queue *queue;
     struct engine *engine;
     struct job_table *table;
 };
 
 struct rig *rig_open(void);
+/* The same over a log that counts as durable. */
+struct rig *rig_open_durable(void);
+/* End the process, as far as the table can tell: jobs are parked, and the table, the queue and the
+ * engine are new; only the log stays. rig_begin makes them, with rig->config. */
+void rig_end(struct rig *rig);
+void rig_begin(struct rig *rig);
+/* What job_table_recover said. */
+int rig_recover(struct rig *rig);
 /* Ends what is left, and checks that nothing is lost or leaked. */
 void rig_close(struct rig *rig);
 /* The engine's events, and whatever the log has to keep for them. */
@@ -30,7 +39,8 @@ void rig_pump(struct rig *rig);
 
 /* A prompt of 3 tokens, 10 to write; specs of two variants differ as bytes. */
 struct job_spec *rig_make_spec(uint8_t variant);
-/* As spec_decode would: 3 prompt tokens, the message as bytes; everything else not looked at. */
+/* As spec_decode would: 3 prompt tokens, the message as bytes; of everything else only max_tokens,
+ * seed, priority, max_run_ms and whether the depth is a range. */
 struct job_spec *rig_decode(void *arg, const Latentd__V1__JobSpec *message, struct ltd_err *err);
 
 /* What somebody who asked was told. */

@@ -82,6 +82,7 @@ static void ask_more(struct rig *rig, const struct job *job, uint32_t more_token
                      uint32_t more_steps, const char *request_id, struct told *told)
 {
     struct job_continue how = {.job = job,
+                               .caller = &(struct job_caller){0},
                                .ask = {more_tokens, more_steps},
                                .request_id = request_id,
                                .decode = rig_decode};
@@ -332,8 +333,11 @@ static void what_the_spec_may_not_be_is_refused_before_anything_happens(void **s
     struct told told = {0};
     (void)state;
     const struct job *old = finished_job(rig, N_OLD, ENGINE_FINISH_LENGTH, LTD_OK);
-    struct job_continue how = {
-        .job = old, .ask = {.more_tokens = 1000}, .request_id = "", .decode = refuse};
+    struct job_continue how = {.job = old,
+                               .caller = &(struct job_caller){0},
+                               .ask = {.more_tokens = 1000},
+                               .request_id = "",
+                               .decode = refuse};
     job_table_continue(rig->table, &how, rig_tell, &told);
     assert_int_equal(told.n, 1);
     assert_int_equal(told.err.code, LTD_E_INVALID);
