@@ -7,7 +7,8 @@
  *
  * The job table charges steps as they are written, and asks before it makes a job. Time is handed in
  * (wall clock, microseconds), so the account can be filled again from the log after a restart: a
- * charge at a time that is over counts where it belongs, or not at all.
+ * charge at a time that is over counts where it belongs, or not at all. A clock that is set back by
+ * more than an hour counts nothing until it has caught up.
  *
  * Owners whose hour is empty are forgotten. Without memory for a new one his steps are not counted:
  * a service that is out of memory has worse to do than to refuse for a limit.
