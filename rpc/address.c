@@ -42,13 +42,20 @@ int rpc_address_parse(const char *text, struct rpc_address *out, struct ltd_err 
     *out = (struct rpc_address){0};
     if (strncmp(text, "unix:", 5) == 0)
         return parse_unix(text, text + 5, out, err);
+    out->is_tls = strncmp(text, "tls:", 4) == 0;
+    const char *host = out->is_tls ? text + 4 : text;
+    if (out->is_tls && strncmp(host, "unix:", 5) == 0)
+        return ltd_fail(err, LTD_E_INVALID,
+                        "address '%s': a Unix socket takes no TLS, its file's rights protect it",
+                        text);
 
-    const char *colon = strrchr(text, ':');
+    const char *colon = strrchr(host, ':');
     if (!colon)
         return ltd_fail(err, LTD_E_INVALID,
-                        "address '%s': expected host:port, [ipv6]:port or unix:/path", text);
-    const char *host = text;
-    size_t host_len = (size_t)(colon - text);
+                        "address '%s': expected host:port, [ipv6]:port, either behind tls:, or "
+                        "unix:/path",
+                        text);
+    size_t host_len = (size_t)(colon - host);
     if (host_len >= 2 && host[0] == '[' && host[host_len - 1] == ']') {
         host++;
         host_len -= 2;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rpc/address.h - the notation of endpoints: "host:port", "[v6]:port", "unix:/path".
+ * rpc/address.h - the notation of endpoints: "host:port", "[v6]:port", "tls:host:port", "unix:/path".
  *
  * Parsing is pure; nothing is resolved here. The server and the client read the same notation, so
  * what a server prints as its address can be given to a client as it stands.
@@ -14,7 +14,7 @@
 
 #include "base/err.h"
 
-/* The longest printed form: "[" 256 "]:65535", or "unix:" and a whole sun_path. */
+/* The longest printed form: "tls:[" 256 "]:65535", or "unix:" and a whole sun_path. */
 #define RPC_ADDRESS_BYTES 280
 
 /* A number of IPv6 is at most 45 characters; "unix:uid=4294967295" is shorter. */
@@ -22,6 +22,7 @@
 
 struct rpc_address {
     bool is_unix;
+    bool is_tls;             /* "tls:" stood in front; never with is_unix */
     char host[256];          /* without brackets; empty for a Unix socket */
     char port[6];            /* decimal, 0..65535, no leading zeros needed */
     struct sockaddr_un path; /* complete and ready to use when is_unix */
@@ -31,7 +32,7 @@ struct rpc_address {
  * rpc_address_parse - read one endpoint.
  *
  * Errors:  LTD_E_INVALID: no port, port above 65535, a bare IPv6 address without brackets, an empty
- *          or too long path. `out` is unspecified then.
+ *          or too long path, TLS over a Unix socket. `out` is unspecified then.
  */
 int rpc_address_parse(const char *text, struct rpc_address *out, struct ltd_err *err);
 

@@ -243,7 +243,11 @@ static void on_room(void *arg)
     client_conn_flush(arg);
 }
 
-static const struct rpc_transport_events transport_events = {on_data, on_transport_end, on_room};
+static const struct rpc_transport_events transport_events = {
+    .on_data = on_data,
+    .on_end = on_transport_end,
+    .on_room = on_room,
+};
 
 static int gather(struct client_conn *conn)
 {

@@ -550,7 +550,11 @@ static void on_room(void *arg)
         flush_last(conn);
 }
 
-static const struct rpc_transport_events transport_events = {on_data, on_transport_end, on_room};
+static const struct rpc_transport_events transport_events = {
+    .on_data = on_data,
+    .on_end = on_transport_end,
+    .on_room = on_room,
+};
 
 /* ---- output ---- */
 
@@ -829,9 +833,10 @@ static int start_session(struct rpc_conn *conn)
     return -1;
 }
 
-struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, bool pages_only,
+struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, bool is_tls, bool pages_only,
                                struct ltd_err *err)
 {
+    struct rpc_tls_session *tls = NULL;
     struct rpc_conn *conn = calloc(1, sizeof *conn);
     if (!conn) {
         ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a connection");
@@ -848,13 +853,18 @@ struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, bool page
         ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a session");
         goto fail_session;
     }
+    if (is_tls && !(tls = rpc_tls_session_create(shared->tls, NULL, err)))
+        goto fail_tls;
     if (rpc_transport_init(&conn->transport, shared->loop, take_fd, shared->read_buffer, err) != 0)
         goto fail_transport;
+    rpc_transport_set_tls(&conn->transport, tls);
     rpc_transport_start(&conn->transport, &transport_events, conn);
     set_state(conn, RPC_CONN_HANDSHAKE);
     return conn;
 
 fail_transport:
+    rpc_tls_session_destroy(tls);
+fail_tls:
     nghttp2_session_del(conn->h2);
 fail_session:
     free(conn);

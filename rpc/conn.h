@@ -64,11 +64,12 @@ struct rpc_shared {
     nghttp2_session_callbacks *callbacks;
     nghttp2_option *options;
     uint8_t *read_buffer; /* [RPC_READ_BYTES] */
+    struct rpc_tls *tls;  /* borrowed; NULL: no listener has TLS */
     struct rpc_timers timers;
     struct rpc_server_stats stats;
     struct rpc_method_stats *method_stats; /* [n_methods + 1]; the last for unknown methods */
-    bool draining;                /* new calls are refused */
-    bool starved;                 /* a call was told "full" because of max_total_bytes */
+    bool draining;                         /* new calls are refused */
+    bool starved;                          /* a call was told "full" because of max_total_bytes */
     int n_in_callback;            /* > 0 while a handler or call callback runs: no destroy then */
     struct rpc_conn *flush_first; /* connections that want a flush, newest first */
     void (*on_flush_wanted)(struct rpc_shared *shared); /* the list was empty until now */
@@ -147,10 +148,12 @@ struct rpc_conn {
  * rpc_conn_open - take an accepted socket and serve it.
  *
  * take_fd     always taken: closed on failure
+ * is_tls      speak TLS with the certificates of shared->tls; HANDSHAKE then begins with TLS's own,
+ *             under the same limit of time
  * pages_only  answer no calls
  * Returns a connection that owns itself until shared->on_conn_closed, or NULL.
  */
-struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, bool pages_only,
+struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, bool is_tls, bool pages_only,
                                struct ltd_err *err);
 
 /* rpc_conn_close - polite; `detail` (may be NULL) says more than the reason, for the log only. */

@@ -69,7 +69,10 @@ static int open_tcp(struct rpc_listener *l, const struct rpc_address *where, con
     socklen_t real_bytes = sizeof real;
     if (getsockname(l->fd, (struct sockaddr *)&real, &real_bytes) != 0)
         return fail_errno(err, "read the bound address of", address);
-    rpc_address_format((struct sockaddr *)&real, real_bytes, l->address);
+    char text[RPC_ADDRESS_BYTES];
+    rpc_address_format((struct sockaddr *)&real, real_bytes, text);
+    snprintf(l->address, sizeof l->address, "%s%.*s", where->is_tls ? "tls:" : "",
+             RPC_ADDRESS_BYTES - 5, text);
     return 0;
 }
 
@@ -175,7 +178,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         l->is_short = false;
         if (!l->is_unix)
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        l->on_accept(l->arg, fd);
+        l->on_accept(l->arg, l, fd);
     }
 }
 
@@ -199,7 +202,8 @@ struct rpc_listener *rpc_listener_open(uv_loop_t *loop, const char *address,
     struct rpc_listener *l = calloc(1, sizeof *l);
     if (!l)
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "no memory for a listener at %s", address);
-    *l = (struct rpc_listener){.on_accept = on_accept, .arg = arg, .is_unix = where.is_unix};
+    *l = (struct rpc_listener){
+        .on_accept = on_accept, .arg = arg, .is_unix = where.is_unix, .is_tls = where.is_tls};
     l->fd = l->lock_fd = -1;
 
     int rv = where.is_unix ? open_unix(l, &where, address, err) : open_tcp(l, &where, address, err);

@@ -22,8 +22,10 @@
 #include "base/err.h"
 #include "rpc/address.h"
 
-/* take_fd is non-blocking and becomes the callee's. */
-typedef void (*rpc_accept_fn)(void *arg, int take_fd);
+struct rpc_listener;
+
+/* take_fd is non-blocking and becomes the callee's; `listener` says what is to be spoken on it. */
+typedef void (*rpc_accept_fn)(void *arg, const struct rpc_listener *listener, int take_fd);
 
 struct rpc_listener {
     uv_poll_t poll;
@@ -35,6 +37,7 @@ struct rpc_listener {
     int fd;      /* -1 when closed */
     int lock_fd; /* held while the path is ours; -1 for TCP */
     bool is_unix;
+    bool is_tls;
     char address[RPC_ADDRESS_BYTES];                        /* the real one, after bind */
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* to unlink at the end */
     void (*closed)(void *arg);

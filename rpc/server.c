@@ -186,7 +186,8 @@ static void on_check(uv_check_t *check)
 
 /* ---- accept ---- */
 
-static void accept_one(struct rpc_server *server, int take_fd, bool pages_only)
+static void accept_one(struct rpc_server *server, const struct rpc_listener *listener, int take_fd,
+                       bool pages_only)
 {
     struct rpc_shared *shared = &server->shared;
     if (shared->stats.n_connections >= shared->limits.max_connections) {
@@ -196,7 +197,7 @@ static void accept_one(struct rpc_server *server, int take_fd, bool pages_only)
         return;
     }
     struct ltd_err err = {0};
-    struct rpc_conn *conn = rpc_conn_open(shared, take_fd, pages_only, &err);
+    struct rpc_conn *conn = rpc_conn_open(shared, take_fd, listener->is_tls, pages_only, &err);
     if (!conn) {
         ltd_warning("rpc: accept: %s", err.msg);
         return;
@@ -209,14 +210,14 @@ static void accept_one(struct rpc_server *server, int take_fd, bool pages_only)
     shared->stats.n_connections_total++;
 }
 
-static void on_accept(void *arg, int take_fd)
+static void on_accept(void *arg, const struct rpc_listener *listener, int take_fd)
 {
-    accept_one(arg, take_fd, false);
+    accept_one(arg, listener, take_fd, false);
 }
 
-static void on_accept_pages(void *arg, int take_fd)
+static void on_accept_pages(void *arg, const struct rpc_listener *listener, int take_fd)
 {
-    accept_one(arg, take_fd, true);
+    accept_one(arg, listener, take_fd, true);
 }
 
 /* ---- create ---- */
@@ -307,6 +308,9 @@ static int listen_for(struct rpc_server *server, const char *address, rpc_accept
 {
     if (server->shared.draining)
         return ltd_fail(err, LTD_E_PRECONDITION, "listen at %s: the server is draining", address);
+    if (strncmp(address, "tls:", 4) == 0 && !server->shared.tls)
+        return ltd_fail(err, LTD_E_INVALID, "listen at %s: no certificate and key are given",
+                        address);
     struct rpc_listener *l =
         rpc_listener_open(server->shared.loop, address, on_accepted, server, err);
     if (!l)
@@ -327,6 +331,11 @@ int rpc_server_listen(struct rpc_server *server, const char *address, struct ltd
 int rpc_server_listen_pages(struct rpc_server *server, const char *address, struct ltd_err *err)
 {
     return listen_for(server, address, on_accept_pages, err);
+}
+
+void rpc_server_set_tls(struct rpc_server *server, struct rpc_tls *tls)
+{
+    server->shared.tls = tls;
 }
 
 const char *rpc_server_address(const struct rpc_server *server, size_t listener_idx)

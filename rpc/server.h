@@ -130,13 +130,13 @@ int rpc_server_listen_pages(struct rpc_server *server, const char *address, stru
  * rpc_server_listen - accept connections at `address`; may be called several times.
  *
  * address  "127.0.0.1:7470", "[::1]:7470", "localhost:7470" (first address it resolves to; blocks
- *          while it resolves) or "unix:/path". Port 0 takes a free one: rpc_server_address tells.
+ *          while it resolves), either behind "tls:", or "unix:/path". Port 0 takes a free one: rpc_server_address tells.
  *
  * A Unix socket that a dead server left behind is replaced; one that a live server answers, and
  * anything at that path that is not a socket, is refused and left alone. Two servers that start at
  * once are told apart by a lock on "/path.lock", which stays behind and is harmless.
  *
- * Errors:  LTD_E_INVALID (cannot be an address), LTD_E_EXISTS (in use), LTD_E_INTERNAL (the system
+ * Errors:  LTD_E_INVALID (cannot be an address; TLS without certificates), LTD_E_EXISTS (in use), LTD_E_INTERNAL (the system
  *          call and its reason).
  */
 int rpc_server_listen(struct rpc_server *server, const char *address, struct ltd_err *err);

@@ -7,6 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* With TLS the read buffer's first half takes what comes, its second half what is made of it: two
+ * records of the largest size each. */
+#define TLS_READ_BYTES (RPC_READ_BYTES / 2)
+
 /* Reads in a row from one socket before others get their turn. */
 #define READS_PER_TURN 4
 
@@ -32,11 +36,73 @@ static void end(struct rpc_transport *t, const struct ltd_err *why)
     t->events->on_end(t->arg, why);
 }
 
+/* An alert says why before the connection goes; a kernel that does not take it keeps it. */
+static void end_tls(struct rpc_transport *t, const struct ltd_err *why)
+{
+    bool ended = t->ended;
+    rpc_transport_flush(t, NULL);
+    t->ended = ended; /* whether or not it could leave, the owner hears this reason */
+    poll_for(t, t->polled & ~UV_WRITABLE);
+    end(t, why);
+}
+
+/* Hand over what TLS makes of the bytes it was fed. False when there will be nothing more. */
+static bool decrypt(struct rpc_transport *t)
+{
+    struct ltd_err why = {0};
+    uint8_t *plain = t->read_buffer + TLS_READ_BYTES;
+    while (!t->closing) {
+        size_t n;
+        switch (rpc_tls_session_next(t->tls, plain, TLS_READ_BYTES, &n, &t->out, &why)) {
+        case RPC_TLS_MORE:
+            return true;
+        case RPC_TLS_SECURE:
+            if (t->events->on_secure)
+                t->events->on_secure(t->arg);
+            break;
+        case RPC_TLS_DATA:
+            t->events->on_data(t->arg, plain, n);
+            break;
+        case RPC_TLS_END:
+        case RPC_TLS_FAILED:
+            end_tls(t, &why);
+            return false;
+        }
+    }
+    return false;
+}
+
+/* Offer what is pending; tell when nothing is left of it. */
+static void write_out(struct rpc_transport *t)
+{
+    struct ltd_err why = {0};
+    if (rpc_transport_flush(t, &why) != 0)
+        t->events->on_end(t->arg, &why);
+    else if (rpc_transport_pending_bytes(t) == 0 && rpc_transport_is_secure(t))
+        t->events->on_room(t->arg);
+}
+
+/* `n` bytes have come into the read buffer. */
+static void take(struct rpc_transport *t, size_t n)
+{
+    if (!t->tls) {
+        t->events->on_data(t->arg, t->read_buffer, n);
+        return;
+    }
+    if (t->shut)
+        return;
+    rpc_tls_session_feed(t->tls, t->read_buffer, n);
+    /* The handshake may have something to say, and what waited for its end may go. */
+    if (decrypt(t) && !t->closing && rpc_transport_pending_bytes(t) > 0)
+        write_out(t);
+}
+
 static void read_some(struct rpc_transport *t)
 {
     struct ltd_err why = {0};
+    size_t wanted = t->tls ? TLS_READ_BYTES : RPC_READ_BYTES;
     for (int i = 0; i < READS_PER_TURN && !t->closing; i++) {
-        ssize_t n = recv(t->fd, t->read_buffer, RPC_READ_BYTES, 0);
+        ssize_t n = recv(t->fd, t->read_buffer, wanted, 0);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -44,22 +110,23 @@ static void read_some(struct rpc_transport *t)
         if (n <= 0) {
             if (n < 0)
                 ltd_fail(&why, LTD_E_PEER, "read from connection: %s", strerror(errno));
+            else if (!rpc_transport_is_secure(t))
+                ltd_fail(&why, LTD_E_PEER, "closed in the TLS handshake");
             end(t, &why);
             return;
         }
-        t->events->on_data(t->arg, t->read_buffer, (size_t)n);
-        if ((size_t)n < RPC_READ_BYTES)
+        take(t, (size_t)n);
+        if ((size_t)n < wanted)
             return;
     }
 }
 
 static void write_more(struct rpc_transport *t)
 {
-    struct ltd_err why = {0};
-    if (rpc_transport_flush(t, &why) != 0)
-        t->events->on_end(t->arg, &why);
-    else if (rpc_transport_pending_bytes(t) == 0)
-        t->events->on_room(t->arg);
+    /* A client's handshake begins here, when the socket is writable for the first time. */
+    if (!rpc_transport_is_secure(t) && !decrypt(t))
+        return;
+    write_out(t);
 }
 
 /*
@@ -87,7 +154,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     }
     if (events & UV_WRITABLE)
         write_more(t);
-    if ((events & UV_READABLE) && !t->closing)
+    if ((events & UV_READABLE) && !t->closing && !t->ended)
         read_some(t);
 }
 
@@ -102,24 +169,43 @@ int rpc_transport_init(struct rpc_transport *t, uv_loop_t *loop, int take_fd, ui
     return 0;
 }
 
+void rpc_transport_set_tls(struct rpc_transport *t, struct rpc_tls_session *take_session)
+{
+    t->tls = take_session;
+}
+
 void rpc_transport_start(struct rpc_transport *t, const struct rpc_transport_events *events,
                          void *arg)
 {
     t->events = events;
     t->arg = arg;
-    poll_for(t, UV_READABLE);
+    poll_for(t, UV_READABLE | (t->tls ? UV_WRITABLE : 0));
 }
 
 int rpc_transport_put(struct rpc_transport *t, const void *data, size_t len, struct ltd_err *err)
 {
-    ltd_bytes_put(&t->out, data, len);
-    if (t->out.failed)
+    struct ltd_bytes *to = t->tls ? &t->plain : &t->out;
+    ltd_bytes_put(to, data, len);
+    if (to->failed)
         return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for %zu bytes of output", len);
     return 0;
 }
 
+static int encrypt(struct rpc_transport *t, struct ltd_err *err)
+{
+    int rv = rpc_tls_session_write(t->tls, t->plain.data, t->plain.len, &t->out, err);
+    ltd_bytes_fini(&t->plain);
+    if (rv != 0) {
+        t->ended = true;
+        poll_for(t, 0);
+    }
+    return rv;
+}
+
 int rpc_transport_flush(struct rpc_transport *t, struct ltd_err *err)
 {
+    if (t->plain.len > 0 && rpc_transport_is_secure(t) && encrypt(t, err) != 0)
+        return -1;
     while (t->out_begin < t->out.len) {
         ssize_t n = send(t->fd, t->out.data + t->out_begin, t->out.len - t->out_begin,
                          MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -138,17 +224,42 @@ int rpc_transport_flush(struct rpc_transport *t, struct ltd_err *err)
     ltd_bytes_fini(&t->out);
     t->out_begin = 0;
     poll_for(t, t->polled & ~UV_WRITABLE);
+    if (t->shut)
+        shutdown(t->fd, SHUT_WR);
     return 0;
 }
 
 size_t rpc_transport_pending_bytes(const struct rpc_transport *t)
 {
-    return t->out.len - t->out_begin;
+    return t->plain.len + t->out.len - t->out_begin;
+}
+
+bool rpc_transport_is_tls(const struct rpc_transport *t)
+{
+    return t->tls != NULL;
+}
+
+bool rpc_transport_is_secure(const struct rpc_transport *t)
+{
+    return !t->tls || rpc_tls_session_is_secure(t->tls);
+}
+
+enum rpc_tls_protocol rpc_transport_protocol(const struct rpc_transport *t)
+{
+    return t->tls ? rpc_tls_session_protocol(t->tls) : RPC_TLS_PROTOCOL_NONE;
+}
+
+const char *rpc_transport_peer_name(const struct rpc_transport *t)
+{
+    return t->tls ? rpc_tls_session_peer_name(t->tls) : NULL;
 }
 
 void rpc_transport_shutdown(struct rpc_transport *t)
 {
-    shutdown(t->fd, SHUT_WR);
+    t->shut = true;
+    if (t->tls)
+        rpc_tls_session_close(t->tls, &t->out);
+    rpc_transport_flush(t, NULL); /* the close_notify; then the write side is closed */
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -163,8 +274,11 @@ void rpc_transport_close(struct rpc_transport *t, void (*closed)(void *arg), voi
     t->ended = true;
     t->closed = closed;
     t->arg = arg;
+    ltd_bytes_fini(&t->plain);
     ltd_bytes_fini(&t->out);
     t->out_begin = 0;
+    rpc_tls_session_destroy(t->tls);
+    t->tls = NULL;
     uv_close((uv_handle_t *)&t->poll, on_closed);
     close(t->fd);
     t->fd = -1;

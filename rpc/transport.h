@@ -11,6 +11,14 @@
  *     put()* ──▶ [ out ] ──flush()──▶ kernel        rest stays in `out`, goes when writable,
  *                                                   then on_room
  *
+ * With TLS the same bytes take one step more, and above the transport nothing else changes:
+ *
+ *     put()* ──▶ [ plain ] ──flush(): encrypt──▶ [ out ] ──▶ kernel
+ *     kernel ──▶ first half of the read buffer ──decrypt──▶ second half ──▶ on_data
+ *
+ * What is put before the handshake is over waits in `plain` and counts as pending; the handshake
+ * goes on by itself, and whoever owns the transport limits how long it may take.
+ *
  * Whoever fills `out` stops when rpc_transport_pending_bytes is not zero: that is the whole
  * back-pressure of a connection, and bounds `out` to what one round of gathering puts there.
  *
@@ -32,6 +40,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "rpc/tls_session.h"
 
 /* One read: four DATA frames of the default size. */
 #define RPC_READ_BYTES ((size_t)64 * 1024)
@@ -43,6 +52,9 @@ struct rpc_transport_events {
     void (*on_end)(void *arg, const struct ltd_err *why);
     /* Everything that was pending has been taken by the kernel. */
     void (*on_room)(void *arg);
+    /* May be NULL; with TLS only. The handshake is over: rpc_transport_protocol and
+     * rpc_transport_peer_name answer. Comes before the first on_data. */
+    void (*on_secure)(void *arg);
 };
 
 struct rpc_transport {
@@ -54,8 +66,11 @@ struct rpc_transport {
     int polled;           /* UV_READABLE | UV_WRITABLE, as given to libuv */
     bool ended;           /* on_end has been called, or shall not be */
     bool closing;
-    struct ltd_bytes out; /* gathered, not yet taken by the kernel */
-    size_t out_begin;     /* of `out`: bytes before this have been taken */
+    bool shut;                   /* rpc_transport_shutdown was called */
+    struct rpc_tls_session *tls; /* owned; NULL: what is put goes as it is */
+    struct ltd_bytes plain;      /* with TLS: gathered, not yet encrypted */
+    struct ltd_bytes out;        /* gathered, or encrypted; not yet taken by the kernel */
+    size_t out_begin;            /* of `out`: bytes before this have been taken */
     void (*closed)(void *arg);
 };
 
@@ -68,6 +83,9 @@ struct rpc_transport {
  */
 int rpc_transport_init(struct rpc_transport *t, uv_loop_t *loop, int take_fd, uint8_t *read_buffer,
                        struct ltd_err *err);
+
+/* rpc_transport_set_tls - speak TLS on it; before rpc_transport_start. */
+void rpc_transport_set_tls(struct rpc_transport *t, struct rpc_tls_session *take_session);
 
 /* rpc_transport_start - begin to read; callbacks may come from now on. */
 void rpc_transport_start(struct rpc_transport *t, const struct rpc_transport_events *events,
@@ -85,7 +103,23 @@ int rpc_transport_flush(struct rpc_transport *t, struct ltd_err *err);
 
 size_t rpc_transport_pending_bytes(const struct rpc_transport *t);
 
-/* rpc_transport_shutdown - tell the peer that nothing more comes; pending bytes must be zero. */
+bool rpc_transport_is_tls(const struct rpc_transport *t);
+
+/* True without TLS, and when its handshake is over. */
+bool rpc_transport_is_secure(const struct rpc_transport *t);
+
+/* What ALPN settled; NONE without TLS. */
+enum rpc_tls_protocol rpc_transport_protocol(const struct rpc_transport *t);
+
+/* The name in the client's verified certificate, or NULL. Lives as long as the transport. */
+const char *rpc_transport_peer_name(const struct rpc_transport *t);
+
+/*
+ * rpc_transport_shutdown - tell the peer that nothing more comes; pending bytes must be zero.
+ *
+ * With TLS by a close_notify, which may be on its way a little longer; what the peer still sends is
+ * read and dropped, not decrypted.
+ */
 void rpc_transport_shutdown(struct rpc_transport *t);
 
 /* rpc_transport_close - close now, whatever is pending; `closed` comes from the loop. */

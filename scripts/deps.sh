@@ -26,7 +26,7 @@ protobuf-compiler     protoc
 libopenblas-dev  the portable kernel tier
 libpcre2-dev     regular expressions of tokenizer.json
 libjansson-dev   JSON: model files and --json
-libssl-dev       SHA-256 of the model
+libssl-dev       TLS, and SHA-256 of the model
 libsystemd-dev   readiness and watchdog messages
 libcmocka-dev    unit tests
 python3          tests and the demo

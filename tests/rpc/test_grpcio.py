@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stock gRPC (python3-grpcio, grpc core) against the echo server: calls, streams, ends, drain.
 
-    test_grpcio.py ECHO_SERVER
+    test_grpcio.py ECHO_SERVER MAKE_CERTS
+
+Everything over TCP, a Unix socket, and TLS that asks for a client certificate.
 
 Generic calls: no generated code, messages are byte strings. Prints TAP; exit status 77 means that
 grpcio is not installed, which ctest shows as skipped.
@@ -79,8 +81,12 @@ def expect_code(call, code):
 class Peer:
     """One channel and the two kinds of calls on it."""
 
-    def __init__(self, address):
-        self.channel = grpc.insecure_channel(address, options=OPTIONS)
+    def __init__(self, address, credentials=None):
+        if credentials:
+            self.channel = grpc.secure_channel(address.removeprefix("tls:"), credentials,
+                                               options=OPTIONS)
+        else:
+            self.channel = grpc.insecure_channel(address, options=OPTIONS)
 
     def unary(self, method, data=b"", **kwargs):
         return self.channel.unary_unary("/test.Echo/" + method)(data, **{"timeout": 30, **kwargs})
@@ -263,6 +269,26 @@ def compression_is_answered_with_identity(p):
     expect(bool(error.details()), True, "message")
 
 
+def credentials(directory, ca="ca", name=None):
+    """Of a client that trusts `ca` and shows the certificate called `name`, if any."""
+    def read(file):
+        with open(f"{directory}/{file}", "rb") as f:
+            return f.read()
+    if name is None:
+        return grpc.ssl_channel_credentials(read(f"{ca}.pem"))
+    return grpc.ssl_channel_credentials(read(f"{ca}.pem"), read(f"{name}.key"), read(f"{name}.pem"))
+
+
+def only_accepted_certificates_get_in(directory, address):
+    for ca, name in (("ca", None), ("ca", "stranger"), ("stranger-ca", "alice")):
+        peer = Peer(address, credentials(directory, ca, name))
+        expect_code(lambda: peer.unary("Unary", b"x", timeout=10), grpc.StatusCode.UNAVAILABLE)
+        peer.channel.close()
+    peer = Peer(address)
+    expect_code(lambda: peer.unary("Unary", b"x", timeout=10), grpc.StatusCode.UNAVAILABLE)
+    peer.channel.close()
+
+
 def drains_while_a_stream_runs(server, address):
     peer = Peer(address)
     call = peer.stream("Stream", b"2000 10000")
@@ -304,16 +330,24 @@ def main():
         sys.stdout.flush()
 
     with tempfile.TemporaryDirectory() as directory:
+        subprocess.run([sys.argv[2], directory], check=True)
         tcp, unix = f"127.0.0.1:{free_port()}", f"unix:{directory}/sock"
-        server = subprocess.Popen([sys.argv[1], tcp, unix], stdout=subprocess.PIPE, text=True)
-        for address in (tcp, unix):
+        tls = f"tls:localhost:{free_port()}"
+        server = subprocess.Popen(
+            [sys.argv[1], "--tls", f"{directory}/server.pem", f"{directory}/server.key",
+             "--tls-client", f"{directory}/ca.pem", tcp, unix, tls],
+            stdout=subprocess.PIPE, text=True)
+        for address in (tcp, unix, tls.replace("localhost", "127.0.0.1")):
             expect(server.stdout.readline().strip(), f"listening {address}", "server")
         try:
-            for address in (tcp, unix):
-                peer = Peer(address)
+            for address in (tcp, unix, tls):
+                peer = Peer(address, credentials(directory, name="alice") if address == tls
+                            else None)
                 for fn in TESTS:
                     run(f"{address.split(':')[0]}: {fn.__name__}", lambda: fn(peer))
                 peer.channel.close()
+            run("only_accepted_certificates_get_in",
+                lambda: only_accepted_certificates_get_in(directory, tls))
             run("drains_while_a_stream_runs", lambda: drains_while_a_stream_runs(server, tcp))
         finally:
             if server.poll() is None:

@@ -32,7 +32,14 @@ static void addresses_are_read_or_refused_with_the_reason(void **state)
         {"[::1]:0", "::1", "0"},
         {"localhost:65535", "localhost", "65535"},
         {"host.example:1", "host.example", "1"},
+        {"tls:127.0.0.1:7470", "127.0.0.1", "7470"},
+        {"tls:[::1]:7470", "::1", "7470"},
+        {"tls:7470", NULL, "expected host:port"},
         {"127.0.0.1", NULL, "expected host:port"},
+        {"tls:", NULL, "expected host:port"},
+        {"tls:host", NULL, "expected host:port"},
+        {"tls:unix:/run/x", NULL, "Unix socket takes no TLS"},
+        {"tls:tls:host:1", NULL, "brackets"},
         {"127.0.0.1:", NULL, "port ''"},
         {"127.0.0.1:x", NULL, "port 'x'"},
         {"127.0.0.1:65536", NULL, "65535"},
@@ -51,6 +58,7 @@ static void addresses_are_read_or_refused_with_the_reason(void **state)
         if (rows[i].host) {
             assert_int_equal(rv, 0);
             assert_false(a.is_unix);
+            assert_int_equal(a.is_tls, strncmp(rows[i].text, "tls:", 4) == 0);
             assert_string_equal(a.host, rows[i].host);
             assert_string_equal(a.port, rows[i].port);
         } else {
