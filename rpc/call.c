@@ -24,8 +24,11 @@
  * limit of 8 KiB. */
 #define MESSAGE_BYTES 1024
 
-/* grpc-status, grpc-message, grpc-status-details-bin. */
-#define MAX_TRAILERS 3
+/* grpc-status, grpc-message, grpc-status-details-bin, and the handler's own. */
+#define MAX_TRAILERS (3 + RPC_CALL_MAX_FIELDS)
+
+/* :status, content-type, grpc-accept-encoding, and the handler's own. */
+#define MAX_HEADERS (3 + RPC_CALL_MAX_FIELDS)
 
 /* Queues up to this size keep their memory between messages; larger ones give it back. */
 #define QUEUE_KEEP_BYTES ((size_t)16 * 1024)
@@ -49,7 +52,18 @@ static void count_output(struct rpc_call *call, size_t plus, size_t minus)
 
 /* ---- what the session asks for ---- */
 
-/* Fills in grpc-status and, when there are, message and details. Returns how many. */
+/* The handler's own fields. Returns how many. */
+static size_t own_fields(const struct rpc_fields *fields, nghttp2_nv *out)
+{
+    size_t n = 0;
+    for (struct rpc_field *f = fields->first; f; f = f->next)
+        out[n++] = (nghttp2_nv){f->bytes, f->bytes + f->name_len, f->name_len, f->value_len,
+                                NGHTTP2_NV_FLAG_NONE};
+    return n;
+}
+
+/* Fills in grpc-status, message and details when there are, and the handler's own. Returns how
+ * many. */
 static size_t trailer_fields(const struct rpc_call *call, char status[4],
                              nghttp2_nv out[MAX_TRAILERS])
 {
@@ -67,7 +81,7 @@ static size_t trailer_fields(const struct rpc_call *call, char status[4],
         out[n_fields++] = (nghttp2_nv){(uint8_t *)RPC_STATUS_DETAILS_NAME, (uint8_t *)call->details,
                                        sizeof RPC_STATUS_DETAILS_NAME - 1, call->details_len,
                                        NGHTTP2_NV_FLAG_NO_COPY_NAME};
-    return n_fields;
+    return n_fields + own_fields(&call->trailers, out + n_fields);
 }
 
 static ssize_t read_queue(nghttp2_session *h2, int32_t stream_id, uint8_t *out, size_t out_bytes,
@@ -121,14 +135,23 @@ static void resume(struct rpc_call *call)
     rpc_conn_want_flush(call->conn);
 }
 
+/* The fields in front of the first message. Returns how many. */
+static size_t header_fields(const struct rpc_call *call, nghttp2_nv out[MAX_HEADERS])
+{
+    static const nghttp2_nv fixed[] = {NV(":status", "200"), NV("content-type", "application/grpc"),
+                                       NV("grpc-accept-encoding", "identity")};
+    memcpy(out, fixed, sizeof fixed);
+    size_t n = sizeof fixed / sizeof *fixed;
+    return n + own_fields(&call->headers, out + n);
+}
+
 static void submit_headers(struct rpc_call *call)
 {
-    const nghttp2_nv fields[] = {NV(":status", "200"), NV("content-type", "application/grpc"),
-                                 NV("grpc-accept-encoding", "identity")};
+    nghttp2_nv fields[MAX_HEADERS];
+    size_t n_fields = header_fields(call, fields);
     const nghttp2_data_provider provider = {.source = {.ptr = call}, .read_callback = read_queue};
     call->headers_submitted = true;
-    if (nghttp2_submit_response(call->conn->h2, call->stream_id, fields,
-                                sizeof fields / sizeof *fields, &provider) != 0)
+    if (nghttp2_submit_response(call->conn->h2, call->stream_id, fields, n_fields, &provider) != 0)
         reset(call, NGHTTP2_INTERNAL_ERROR);
 }
 
@@ -136,10 +159,9 @@ static void submit_headers(struct rpc_call *call)
 static void submit_trailers_only(struct rpc_call *call)
 {
     char status[4];
-    nghttp2_nv fields[3 + MAX_TRAILERS] = {NV(":status", "200"),
-                                           NV("content-type", "application/grpc"),
-                                           NV("grpc-accept-encoding", "identity")};
-    size_t n_fields = 3 + trailer_fields(call, status, fields + 3);
+    nghttp2_nv fields[MAX_HEADERS + MAX_TRAILERS];
+    size_t n_fields = header_fields(call, fields);
+    n_fields += trailer_fields(call, status, fields + n_fields);
     call->headers_submitted = true;
     if (nghttp2_submit_response(call->conn->h2, call->stream_id, fields, n_fields, NULL) != 0)
         reset(call, NGHTTP2_INTERNAL_ERROR);
@@ -164,10 +186,24 @@ void rpc_stream_answer(struct rpc_call *call, enum rpc_status status, const char
     call->finished = true;
     call->status = status;
     set_message(call, message);
+    /* A handler's own headers are headers also when no message follows them; merged with the status
+     * into one frame they would be taken for trailers. */
+    if (!call->headers_submitted && call->headers.n > 0)
+        submit_headers(call);
     if (call->headers_submitted)
         resume(call);
     else
         submit_trailers_only(call);
+}
+
+void rpc_stream_answer_err(struct rpc_call *call, const struct ltd_err *err)
+{
+    /* Without memory the details are left out: the status is the part that must arrive. */
+    if (!call->finished && err->code != LTD_OK && err->retry_after_ms > 0)
+        call->details =
+            rpc_status_details_encode(ltd_code_grpc(err->code), err->msg, strlen(err->msg),
+                                      err->retry_after_ms, &call->details_len);
+    rpc_stream_answer(call, (enum rpc_status)ltd_code_grpc(err->code), err->msg);
 }
 
 void rpc_stream_answer_http(struct rpc_call *call, const char *http_status)
@@ -304,12 +340,22 @@ int rpc_call_send(struct rpc_call *call, const void *data, size_t len, struct lt
     return 0;
 }
 
-void rpc_call_finish_status(struct rpc_call *call, enum rpc_status status, const char *msg)
+/* False when the call has its status already. */
+static bool begin_finish(struct rpc_call *call)
 {
     if (call->phase != RPC_PHASE_RUNNING)
-        return;
+        return false;
     call->phase = RPC_PHASE_FINISHING;
-    rpc_stream_answer(call, status, msg);
+    if (call->method->open)
+        rpc_conn_defer(call->conn,
+                       call); /* what the client has sent is dropped in rpc_request_pump */
+    return true;
+}
+
+void rpc_call_finish_status(struct rpc_call *call, enum rpc_status status, const char *msg)
+{
+    if (begin_finish(call))
+        rpc_stream_answer(call, status, msg);
 }
 
 void rpc_call_finish(struct rpc_call *call, enum ltd_code code, const char *msg)
@@ -319,12 +365,8 @@ void rpc_call_finish(struct rpc_call *call, enum ltd_code code, const char *msg)
 
 void rpc_call_finish_err(struct rpc_call *call, const struct ltd_err *err)
 {
-    /* Without memory the hint is left out: the status is the part that must arrive. */
-    if (call->phase == RPC_PHASE_RUNNING && err->retry_after_ms > 0 && err->code != LTD_OK)
-        call->details =
-            rpc_status_details_encode(ltd_code_grpc(err->code), err->msg, strlen(err->msg),
-                                      err->retry_after_ms, &call->details_len);
-    rpc_call_finish(call, err->code, err->msg);
+    if (begin_finish(call))
+        rpc_stream_answer_err(call, err);
 }
 
 void rpc_call_reply(struct rpc_call *call, const void *data, size_t len)
@@ -339,26 +381,6 @@ void rpc_call_reply(struct rpc_call *call, const void *data, size_t len)
 size_t rpc_call_queued_bytes(const struct rpc_call *call)
 {
     return queued(call);
-}
-
-uint64_t rpc_call_deadline_ns(const struct rpc_call *call)
-{
-    return call->deadline_ns;
-}
-
-const char *rpc_call_peer(const struct rpc_call *call)
-{
-    return call->conn->peer;
-}
-
-const char *rpc_call_peer_host(const struct rpc_call *call)
-{
-    return call->conn->peer_host;
-}
-
-const char *rpc_call_path(const struct rpc_call *call)
-{
-    return call->method->path;
 }
 
 const char *rpc_end_name(enum rpc_end reason)
@@ -376,6 +398,8 @@ const char *rpc_end_name(enum rpc_end reason)
         return "reader stalled";
     case RPC_END_STOPPED:
         return "server stopped";
+    case RPC_END_REFUSED:
+        return "refused";
     }
     return "unknown";
 }

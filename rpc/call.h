@@ -59,6 +59,7 @@ enum rpc_end {
     RPC_END_DEADLINE,   /* the caller's grpc-timeout passed; the server answers DEADLINE_EXCEEDED */
     RPC_END_STALLED,    /* the reader took nothing for write_stall_ms while messages were waiting */
     RPC_END_STOPPED,    /* the server stops: the grace time of a drain is over, or destroy */
+    RPC_END_REFUSED,    /* a streaming client broke gRPC's rules or met a limit; it was told so */
 };
 
 /* "cancelled by the peer" and so on, for logs. Never NULL. */
@@ -151,12 +152,16 @@ const struct rpc_identity *rpc_call_identity(const struct rpc_call *call);
  */
 const uint8_t *rpc_call_metadata(const struct rpc_call *call, const char *name, size_t *len);
 
+/* Fields that the two functions below take for one call. */
+#define RPC_CALL_MAX_FIELDS 64
+
 /*
  * rpc_call_put_header, rpc_call_put_trailer - send a field in front of the first message, or with
  * the status. A value of a "-bin" name is given raw and encoded here.
  *
  * Errors:  LTD_E_PRECONDITION when headers (trailers) are gone already, LTD_E_INVALID for a name or
- *          value that cannot be sent or is gRPC's own, LTD_E_EXHAUSTED over 8 KiB in all.
+ *          value that cannot be sent or is gRPC's own, LTD_E_EXHAUSTED over 8 KiB or
+ *          RPC_CALL_MAX_FIELDS in all.
  */
 int rpc_call_put_header(struct rpc_call *call, const char *name, const void *value, size_t len,
                         struct ltd_err *err);

@@ -323,7 +323,7 @@ static int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, void *
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
         rpc_stream_headers_done(call);
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
-        rpc_stream_request_end(call);
+        rpc_request_end(call);
     return 0;
 }
 
@@ -333,10 +333,11 @@ static int on_data_chunk(nghttp2_session *h2, uint8_t flags, int32_t stream_id, 
     struct rpc_call *call = call_of(h2, stream_id);
     (void)flags;
     (void)user_data;
+    /* The connection's window is given back at once, so that a stream whose handler takes nothing
+     * does not stall the others; the stream's own is given back as its bytes are taken. */
+    nghttp2_session_consume_connection(h2, len);
     if (call)
-        rpc_stream_data(call, data, len);
-    /* A request is reassembled whole within its limits, so what has come has been taken. */
-    nghttp2_session_consume(h2, stream_id, len);
+        rpc_request_data(call, data, len);
     return 0;
 }
 
@@ -642,8 +643,11 @@ void rpc_conn_flush(struct rpc_conn *conn)
     conn->flush_wanted = false;
     if (conn->http1)
         flush_pages(conn);
+    if (!conn->h2)
+        return;
+    dispatch(conn);
     /* What the kernel did not take is the back-pressure: on_room asks for the next flush. */
-    if (!conn->h2 || rpc_transport_pending_bytes(&conn->transport) > 0)
+    if (rpc_transport_pending_bytes(&conn->transport) > 0)
         return;
     int rounds = 0;
     while (flush_round(conn) && rounds < FLUSH_ROUNDS)

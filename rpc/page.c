@@ -3,8 +3,8 @@
 #include "rpc/page.h"
 
 #include <string.h>
-#include <strings.h>
 
+#include "rpc/authorize.h"
 #include "rpc/conn.h"
 #include "rpc/server.h"
 
@@ -24,18 +24,6 @@ const struct rpc_page *rpc_page_find(const struct rpc_shared *shared, const char
     return NULL;
 }
 
-/* The text behind "Bearer ", a word that is compared without its case. RFC 6750 §2.1. */
-static void take_bearer(const struct rpc_page_request *request, struct rpc_question *question)
-{
-    static const char scheme[] = "Bearer ";
-    const size_t n = sizeof scheme - 1;
-    if (!request->authorization || request->authorization_len < n ||
-        strncasecmp(request->authorization, scheme, n) != 0)
-        return;
-    question->bearer = request->authorization + n;
-    question->bearer_len = request->authorization_len - n;
-}
-
 /* 0 when the page may be seen, else the HTTP status of the refusal. */
 static int refusal(const struct rpc_shared *shared, const struct rpc_page *page,
                    const struct rpc_page_request *request)
@@ -45,7 +33,8 @@ static int refusal(const struct rpc_shared *shared, const struct rpc_page *page,
     struct ltd_err err = {0};
     if (page->rights == 0 || !shared->authorize)
         return 0;
-    take_bearer(request, &question);
+    question.bearer =
+        rpc_bearer_token(request->authorization, request->authorization_len, &question.bearer_len);
     if (shared->authorize(shared->authorize_arg, &question, &who, &err) == 0)
         return 0;
     return err.code == LTD_E_UNAUTHENTICATED ? 401 : 403;

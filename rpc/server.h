@@ -70,7 +70,9 @@ struct rpc_peer {
  * out     filled on success
  *
  * Called when a request's headers are whole, before any of its body is kept. Return 0, or -1 with
- * LTD_E_UNAUTHENTICATED or LTD_E_PERMISSION, which is the answer.
+ * LTD_E_UNAUTHENTICATED or LTD_E_PERMISSION, which is the answer. It runs in the middle of reading
+ * from a connection: it must answer from memory and call no function of rpc/. The bearer is wiped
+ * when it returns, and is never logged.
  * Threads: loop thread.
  */
 struct rpc_question {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "latentd/rpc/status_details.pb-c.h"
+#include "rpc/base64.h"
 
 #define RETRY_INFO_TYPE "type.googleapis.com/google.rpc.RetryInfo"
 
@@ -14,61 +15,6 @@
 
 /* A Duration with more is not one. */
 #define NANOS_MAX 999999999
-
-/* ---- base64: RFC 4648 §4 ---- */
-
-static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/* Three octets are four digits; a rest of one or two is two or three. */
-static size_t base64_bytes(size_t len)
-{
-    return len / 3 * 4 + (len % 3 ? len % 3 + 1 : 0);
-}
-
-static void base64_encode(const uint8_t *in, size_t len, char *out)
-{
-    uint32_t bits = 0;
-    int n_bits = 0;
-    for (size_t i = 0; i < len; i++) {
-        bits = bits << 8 | in[i];
-        for (n_bits += 8; n_bits >= 6; n_bits -= 6)
-            *out++ = digits[bits >> (n_bits - 6) & 63];
-    }
-    if (n_bits > 0)
-        *out = digits[bits << (6 - n_bits) & 63];
-}
-
-static int digit_value(uint8_t c)
-{
-    const char *at = c ? strchr(digits, c) : NULL;
-    return at ? (int)(at - digits) : -1;
-}
-
-/* Returns how many octets were written to out[len], or -1 for anything that is not base64. */
-static ptrdiff_t base64_decode(const uint8_t *in, size_t len, uint8_t *out)
-{
-    uint32_t bits = 0;
-    int n_bits = 0;
-    ptrdiff_t n = 0;
-    if (len > 0 && len % 4 == 0 && in[len - 1] == '=')
-        len -= in[len - 2] == '=' ? 2 : 1;
-    if (len % 4 == 1)
-        return -1;
-    for (size_t i = 0; i < len; i++) {
-        int value = digit_value(in[i]);
-        if (value < 0)
-            return -1;
-        bits = bits << 6 | (uint32_t)value;
-        n_bits += 6;
-        if (n_bits >= 8) {
-            n_bits -= 8;
-            out[n++] = (uint8_t)(bits >> n_bits);
-        }
-    }
-    return n;
-}
-
-/* ---- messages ---- */
 
 char *rpc_status_details_encode(int status, const char *message, size_t message_len,
                                 uint32_t retry_after_ms, size_t *len)
@@ -92,11 +38,11 @@ char *rpc_status_details_encode(int status, const char *message, size_t message_
 
     size_t packed_len = latentd__rpc__status__get_packed_size(&all);
     uint8_t *packed = malloc(packed_len);
-    char *text = malloc(base64_bytes(packed_len));
+    char *text = malloc(rpc_base64_bytes(packed_len));
     if (packed && text) {
         latentd__rpc__status__pack(&all, packed);
-        base64_encode(packed, packed_len, text);
-        *len = base64_bytes(packed_len);
+        rpc_base64_encode(packed, packed_len, text);
+        *len = rpc_base64_bytes(packed_len);
     } else {
         free(text);
         text = NULL;
@@ -134,7 +80,7 @@ uint32_t rpc_status_details_retry_ms(const uint8_t *value, size_t len)
     uint8_t *packed = malloc(len ? len : 1);
     if (!packed)
         return 0;
-    ptrdiff_t n = base64_decode(value, len, packed);
+    ptrdiff_t n = rpc_base64_decode(value, len, packed);
     Latentd__Rpc__Status *status =
         n < 0 ? NULL : latentd__rpc__status__unpack(NULL, (size_t)n, packed);
     free(packed);

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rpc/stream.c - the request half of a call, and its life from first header to free.
+ * rpc/stream.c - the life of a call, from its first header to free.
  *
- * Everything a client can get wrong in one request is judged here, in this order, and answered
- * without a handler: method and content type (HTTP 405, 415), header size, path, grpc-timeout,
- * draining, then the message itself. docs/wire.md lists the statuses.
- *
- * The input buffer of a call is counted in its connection and in the server as it grows, and given
- * back when the handler returns or the call is refused, whichever comes first.
+ * Everything a client can get wrong in the headers of a request is judged here, in this order, and
+ * answered without a handler: header size, method and content type (HTTP 405, 415), path,
+ * grpc-timeout, draining, and last whether this caller may. What follows the headers is request.c's.
+ * docs/wire.md lists the statuses.
  */
 #include "rpc/stream.h"
 
@@ -22,23 +20,7 @@
  * one octet of HPACK can stand for 4 KiB, so a refused request can still cost without bound. */
 #define HEADER_CUT_FACTOR 64
 
-/* RFC 9113 §6.5.2: a field counts its octets and 32 more. */
-#define FIELD_OVERHEAD_BYTES 32
-
 static void on_timer(void *arg);
-
-static void count_input(struct rpc_call *call, size_t plus, size_t minus)
-{
-    call->input_bytes += plus - minus;
-    call->conn->input_bytes += plus - minus;
-    call->conn->shared->stats.buffered_bytes += plus - minus;
-}
-
-static void drop_input(struct rpc_call *call)
-{
-    count_input(call, 0, call->input_bytes);
-    rpc_frame_reader_fini(&call->reader);
-}
 
 /* ---- life ---- */
 
@@ -82,8 +64,12 @@ void rpc_stream_destroy(struct rpc_call *call)
                call->stream_id);
     rpc_timer_clear(&conn->shared->timers, &call->timer);
     count_end(call);
-    drop_input(call);
+    rpc_request_drop(call);
     rpc_stream_drop_queue(call);
+    rpc_bearer_wipe(&call->bearer);
+    rpc_fields_fini(&call->metadata);
+    rpc_fields_fini(&call->headers);
+    rpc_fields_fini(&call->trailers);
     if (call->prev)
         call->prev->next = call->next;
     else
@@ -101,6 +87,7 @@ void rpc_stream_detach(struct rpc_call *call, enum rpc_end reason)
 {
     bool known = call->phase == RPC_PHASE_RUNNING || call->phase == RPC_PHASE_FINISHING;
     call->phase = RPC_PHASE_ANSWERED;
+    rpc_request_drop(call);
     if (call->wants_room) {
         call->wants_room = false;
         call->conn->n_wanting--;
@@ -119,10 +106,9 @@ void rpc_stream_detach(struct rpc_call *call, enum rpc_end reason)
 
 /* ---- refusals ---- */
 
-static void refuse(struct rpc_call *call, enum rpc_status status, const char *message)
+void rpc_stream_refuse(struct rpc_call *call, enum rpc_status status, const char *message)
 {
-    call->phase = RPC_PHASE_ANSWERED;
-    drop_input(call);
+    rpc_stream_detach(call, RPC_END_REFUSED);
     rpc_stream_answer(call, status, message);
 }
 
@@ -150,6 +136,18 @@ static bool equals(const uint8_t *text, size_t len, const char *word)
     return strlen(word) == len && memcmp(text, word, len) == 0;
 }
 
+static void take_metadata(struct rpc_call *call, const uint8_t *name, size_t name_len,
+                          const uint8_t *value, size_t value_len)
+{
+    bool bad;
+    if (!call->method || !call->method->wants_metadata || !rpc_field_is_custom(name, name_len))
+        return;
+    if (rpc_fields_receive(&call->metadata, name, name_len, value, value_len, &bad) == 0)
+        return;
+    call->bad_metadata |= bad;
+    call->is_short |= !bad;
+}
+
 static void take_timeout(struct rpc_call *call, const uint8_t *value, size_t len)
 {
     uint64_t ns;
@@ -166,7 +164,7 @@ void rpc_stream_header(struct rpc_call *call, const uint8_t *name, size_t name_l
     uint32_t limit = conn->shared->limits.max_header_bytes;
     if (call->phase != RPC_PHASE_HEADERS)
         return; /* trailers of a request: gRPC has none, HTTP/2 allows them */
-    size_t field = name_len + value_len + FIELD_OVERHEAD_BYTES;
+    size_t field = name_len + value_len + RPC_FIELD_OVERHEAD_BYTES;
     uint64_t cut = (uint64_t)limit * HEADER_CUT_FACTOR;
     if (call->header_bytes + field > cut || call->header_bytes + field > UINT32_MAX) {
         rpc_conn_fail(conn, RPC_CLOSE_ABUSE, "headers without end");
@@ -185,6 +183,10 @@ void rpc_stream_header(struct rpc_call *call, const uint8_t *name, size_t name_l
         take_timeout(call, value, value_len);
     else if (equals(name, name_len, "grpc-encoding"))
         call->is_coded = !equals(value, value_len, "identity");
+    else if (equals(name, name_len, "authorization"))
+        rpc_bearer_take(&call->bearer, value, value_len);
+    else
+        take_metadata(call, name, name_len, value, value_len);
 }
 
 static void refuse_header_size(struct rpc_call *call)
@@ -192,14 +194,13 @@ static void refuse_header_size(struct rpc_call *call)
     char message[120];
     snprintf(message, sizeof message, "request headers of %u bytes, at most %u are accepted",
              call->header_bytes, call->conn->shared->limits.max_header_bytes);
-    refuse(call, RPC_RESOURCE_EXHAUSTED, message);
+    rpc_stream_refuse(call, RPC_RESOURCE_EXHAUSTED, message);
 }
 
-void rpc_stream_headers_done(struct rpc_call *call)
+/* What is wrong with the headers is answered; the phase tells. */
+static void judge_headers(struct rpc_call *call)
 {
     const struct rpc_shared *shared = call->conn->shared;
-    if (call->phase != RPC_PHASE_HEADERS)
-        return;
     if (call->header_bytes > shared->limits.max_header_bytes)
         refuse_header_size(call);
     else if (!call->is_post)
@@ -207,104 +208,42 @@ void rpc_stream_headers_done(struct rpc_call *call)
     else if (!call->is_grpc)
         refuse_http(call, "415");
     else if (!call->method)
-        refuse(call, RPC_UNIMPLEMENTED, "unknown service or method");
+        rpc_stream_refuse(call, RPC_UNIMPLEMENTED, "unknown service or method");
     else if (call->bad_timeout)
-        refuse(call, RPC_INTERNAL, "grpc-timeout is not 1 to 8 digits and one of H M S m u n");
+        rpc_stream_refuse(call, RPC_INTERNAL,
+                          "grpc-timeout is not 1 to 8 digits and one of H M S m u n");
     else if (call->deadline_ns <= ltd_now_ns())
-        refuse(call, RPC_DEADLINE_EXCEEDED, "the deadline had passed when the call arrived");
+        rpc_stream_refuse(call, RPC_DEADLINE_EXCEEDED,
+                          "the deadline had passed when the call arrived");
     else if (shared->draining || call->conn->state == RPC_CONN_DRAINING)
-        refuse(call, RPC_UNAVAILABLE, "the server is draining; try again");
-    if (call->phase != RPC_PHASE_HEADERS)
+        rpc_stream_refuse(call, RPC_UNAVAILABLE, "the server is draining; try again");
+    else if (call->bad_metadata)
+        rpc_stream_refuse(call, RPC_INTERNAL,
+                          "a metadata field whose name ends in -bin is not base64");
+    else if (call->is_short)
+        rpc_stream_refuse(call, RPC_RESOURCE_EXHAUSTED, "no memory for the request's metadata");
+}
+
+static void ask(struct rpc_call *call)
+{
+    struct ltd_err err = {0};
+    if (rpc_authorize(call->conn, call->method, call->method->rights, &call->bearer,
+                      &call->identity, &err) == 0)
         return;
-    call->phase = RPC_PHASE_BODY;
-    rpc_frame_reader_init(&call->reader, call->method->max_request_bytes);
+    call->phase = RPC_PHASE_ANSWERED;
+    rpc_stream_answer_err(call, &err);
+}
+
+void rpc_stream_headers_done(struct rpc_call *call)
+{
+    if (call->phase == RPC_PHASE_HEADERS)
+        judge_headers(call);
+    if (call->phase == RPC_PHASE_HEADERS)
+        ask(call);
+    rpc_bearer_wipe(&call->bearer);
+    if (call->phase == RPC_PHASE_HEADERS)
+        rpc_request_begin(call);
     rpc_stream_arm(call);
-}
-
-/* ---- body ---- */
-
-static void refuse_message_size(struct rpc_call *call)
-{
-    char message[160];
-    snprintf(message, sizeof message, "request message of %u bytes, %s takes at most %zu",
-             call->reader.body_bytes, call->method->path, call->method->max_request_bytes);
-    refuse(call, RPC_RESOURCE_EXHAUSTED, message);
-}
-
-static void refuse_compressed(struct rpc_call *call)
-{
-    if (call->is_coded)
-        refuse(call, RPC_UNIMPLEMENTED,
-               "grpc-encoding is not supported; grpc-accept-encoding: identity");
-    else
-        refuse(call, RPC_INTERNAL, "compressed message without a grpc-encoding");
-}
-
-static void judge(struct rpc_call *call, enum rpc_frame verdict)
-{
-    switch (verdict) {
-    case RPC_FRAME_MORE:
-        break;
-    case RPC_FRAME_MESSAGE:
-        call->has_message = true;
-        break;
-    case RPC_FRAME_TOO_LARGE:
-        refuse_message_size(call);
-        break;
-    case RPC_FRAME_COMPRESSED:
-        refuse_compressed(call);
-        break;
-    case RPC_FRAME_BAD_FLAG:
-        refuse(call, RPC_INTERNAL, "message flag is neither 0 nor 1");
-        break;
-    case RPC_FRAME_NO_MEMORY:
-        refuse(call, RPC_RESOURCE_EXHAUSTED, "no memory for the request");
-        break;
-    }
-}
-
-/* Room for `len` more bytes of unfinished requests, on this connection and in the server? */
-static bool has_room(const struct rpc_call *call, size_t len)
-{
-    const struct rpc_shared *shared = call->conn->shared;
-    return call->conn->input_bytes + len <= shared->limits.max_input_bytes &&
-           shared->stats.buffered_bytes + len <= shared->limits.max_total_bytes;
-}
-
-void rpc_stream_data(struct rpc_call *call, const uint8_t *data, size_t len)
-{
-    if (call->phase != RPC_PHASE_BODY || len == 0)
-        return;
-    if (call->has_message) {
-        refuse(call, RPC_UNIMPLEMENTED, "more than one request message");
-        return;
-    }
-    if (!has_room(call, len)) {
-        refuse(call, RPC_RESOURCE_EXHAUSTED, "too many bytes of unfinished requests");
-        return;
-    }
-    size_t used;
-    size_t before = call->reader.body.len;
-    enum rpc_frame verdict = rpc_frame_feed(&call->reader, data, len, &used);
-    count_input(call, call->reader.body.len - before, 0);
-    judge(call, verdict);
-    if (call->phase == RPC_PHASE_BODY && used < len)
-        refuse(call, RPC_UNIMPLEMENTED, "more than one request message");
-}
-
-void rpc_stream_request_end(struct rpc_call *call)
-{
-    call->request_done = true;
-    if (call->phase != RPC_PHASE_BODY)
-        return;
-    if (!call->has_message && rpc_frame_at_boundary(&call->reader)) {
-        refuse(call, RPC_UNIMPLEMENTED, "no request message");
-    } else if (!call->has_message) {
-        refuse(call, RPC_INTERNAL, "the request ended inside a message");
-    } else {
-        call->phase = RPC_PHASE_READY;
-        rpc_conn_defer(call->conn, call);
-    }
 }
 
 void rpc_stream_closed(struct rpc_call *call)
@@ -325,9 +264,13 @@ static void run_handler(struct rpc_call *call)
     shared->stats.n_calls++;
     shared->stats.n_calls_total++;
     shared->n_in_callback++;
-    method->handler(call, request, call->reader.body.len, method->arg);
+    if (method->open)
+        method->open(call, method->arg);
+    else
+        method->handler(call, request, call->reader.body.len, method->arg);
     shared->n_in_callback--;
-    drop_input(call);
+    if (!method->open)
+        rpc_request_drop(call);
     rpc_stream_arm(call);
 }
 
@@ -335,8 +278,11 @@ void rpc_stream_dispatch(struct rpc_call *call)
 {
     if (call->phase == RPC_PHASE_READY && !call->stream_closed)
         run_handler(call);
-    if (!call->stream_closed)
+    if (!call->stream_closed) {
+        if (call->method && call->method->open)
+            rpc_request_pump(call);
         return;
+    }
     rpc_stream_detach(call, call->trailers_sent ? RPC_END_FINISHED : RPC_END_CANCELLED);
     rpc_stream_destroy(call);
 }
@@ -393,7 +339,7 @@ static void on_timer(void *arg)
     else if (request_due(call) <= now && call->phase == RPC_PHASE_HEADERS)
         rpc_conn_close(call->conn, RPC_CLOSE_PROTOCOL, "a header block that does not end");
     else if (request_due(call) <= now)
-        refuse(call, RPC_DEADLINE_EXCEEDED, "the request did not arrive in time");
+        rpc_stream_refuse(call, RPC_DEADLINE_EXCEEDED, "the request did not arrive in time");
     else if (stall_due(call) <= now)
         rpc_stream_abort(call, RPC_END_STALLED, RPC_RESOURCE_EXHAUSTED, "reader stalled");
     else

@@ -12,8 +12,12 @@
  * reason, is rpc_stream_detach, and that is where on_end is called; so it comes exactly once. In
  * ANSWERED the call belongs to rpc/ alone: a refusal, or what is left to send after on_end.
  *
- * stream.c is the request half and the life of a call, as conn.c drives it; call.c is the response
- * half, as handlers drive it (rpc/call.h).
+ * A method whose client streams goes from HEADERS to READY at once: `open` runs as soon as the
+ * session returns, and messages follow in RUNNING.
+ *
+ * stream.c is the life of a call from its first header, as conn.c drives it; request.c is what the
+ * client sends behind the headers; call.c and call_meta.c are the response half, as handlers drive
+ * it (rpc/call.h).
  *
  * Threads: the loop's thread.
  */
@@ -26,8 +30,10 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "rpc/authorize.h"
 #include "rpc/call.h"
 #include "rpc/conn.h"
+#include "rpc/fields.h"
 #include "rpc/grpc_frame.h"
 #include "rpc/service.h"
 #include "rpc/timers.h"
@@ -35,7 +41,7 @@
 enum rpc_phase {
     RPC_PHASE_HEADERS,   /* header fields are coming */
     RPC_PHASE_BODY,      /* the request message is coming */
-    RPC_PHASE_READY,     /* the request is whole; the handler runs when the session returns */
+    RPC_PHASE_READY,     /* handler or `open` can run; it does when the session returns */
     RPC_PHASE_RUNNING,   /* the handler has run */
     RPC_PHASE_FINISHING, /* rpc_call_finish was called; queue and status are on their way */
     RPC_PHASE_ANSWERED,  /* no handler (any more); an answer or a reset is on its way */
@@ -52,13 +58,21 @@ struct rpc_call {
     uint32_t header_bytes;           /* as HTTP/2 counts: name + value + 32 */
     bool is_post, is_grpc;           /* :method and content-type */
     bool is_coded;                   /* grpc-encoding names something other than identity */
-    bool bad_timeout;
+    bool bad_timeout, bad_metadata;
     bool request_done; /* END_STREAM came */
-    bool has_message;  /* `reader.body` holds the one whole message */
+    bool has_message;  /* `reader.body` holds a whole message */
+    bool held;         /* rpc_call_hold_requests */
+    bool is_short; /* a budget was met while a stream's bytes came: refuse outside the session */
+    bool end_told; /* on_request_end has been called */
     uint64_t opened_ns;
     uint64_t deadline_ns; /* LTD_NEVER: none */
     struct rpc_frame_reader reader;
+    struct ltd_bytes backlog; /* of a streaming client: [backlog_begin, len) is not looked at yet */
+    size_t backlog_begin;
     size_t input_bytes; /* counted in conn->input_bytes for this call */
+    struct rpc_bearer bearer;
+    struct rpc_identity identity;
+    struct rpc_fields metadata; /* only when the method wants it */
 
     /* state */
     enum rpc_phase phase;
@@ -77,6 +91,7 @@ struct rpc_call {
     bool deferred; /* the session waits for rpc_stream_resume */
     bool finished; /* `status` is final: trailers follow the queue */
     bool trailers_sent;
+    struct rpc_fields headers, trailers; /* the handler's own */
     uint64_t moved_ns; /* last time the session took bytes, or the queue was empty */
     enum rpc_status status;
     char *message; /* owned; percent-encoded, NULL when there is none */
@@ -92,8 +107,6 @@ struct rpc_call *rpc_stream_open(struct rpc_conn *conn, int32_t stream_id);
 void rpc_stream_header(struct rpc_call *call, const uint8_t *name, size_t name_len,
                        const uint8_t *value, size_t value_len);
 void rpc_stream_headers_done(struct rpc_call *call);
-void rpc_stream_data(struct rpc_call *call, const uint8_t *data, size_t len);
-void rpc_stream_request_end(struct rpc_call *call);
 void rpc_stream_closed(struct rpc_call *call);
 
 /* ---- stream.c: outside the session ---- */
@@ -111,10 +124,36 @@ void rpc_stream_abort(struct rpc_call *call, enum rpc_end reason, enum rpc_statu
 /* Free a call that is detached and whose stream the session has forgotten. */
 void rpc_stream_destroy(struct rpc_call *call);
 
+/* Answer without a handler, or in spite of one (it hears RPC_END_REFUSED; outside the session then).
+ * The request is forgotten. */
+void rpc_stream_refuse(struct rpc_call *call, enum rpc_status status, const char *message);
+
+/* ---- request.c: driven by the session's callbacks ---- */
+
+/* DATA has come. Gives the stream's window back for what was taken. */
+void rpc_request_data(struct rpc_call *call, const uint8_t *data, size_t len);
+
+/* END_STREAM has come. */
+void rpc_request_end(struct rpc_call *call);
+
+/* ---- request.c: anywhere ---- */
+
+/* The headers are accepted: get ready for messages. */
+void rpc_request_begin(struct rpc_call *call);
+
+/* Hand over what has come to on_message and on_request_end. Outside the session. */
+void rpc_request_pump(struct rpc_call *call);
+
+/* Forget everything that has come. */
+void rpc_request_drop(struct rpc_call *call);
+
 /* ---- call.c: the response ---- */
 
 /* Set the final status; the first one stands. `message` as in rpc_call_finish. */
 void rpc_stream_answer(struct rpc_call *call, enum rpc_status status, const char *message);
+
+/* rpc_stream_answer with the code, message and details of an error. */
+void rpc_stream_answer_err(struct rpc_call *call, const struct ltd_err *err);
 
 /* Answer with a bare HTTP status: the request is not gRPC. */
 void rpc_stream_answer_http(struct rpc_call *call, const char *http_status);

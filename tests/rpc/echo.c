@@ -209,8 +209,8 @@ static void do_peer(struct rpc_call *call, const uint8_t *request, size_t len, v
 
 static void do_ends(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
 {
-    static const char *const names[ECHO_N_ENDS] = {"finished", "cancelled", "connection",
-                                                   "deadline", "stalled",   "stopped"};
+    static const char *const names[ECHO_N_ENDS] = {
+        "finished", "cancelled", "connection", "deadline", "stalled", "stopped", "refused"};
     struct echo *echo = arg;
     char text[300] = "";
     (void)request;
@@ -264,6 +264,29 @@ void echo_init(struct echo *echo, uv_loop_t *loop)
         {.path = "/test.Echo/Later", .max_request_bytes = 1024, .handler = do_later, .arg = echo},
         {.path = "/test.Echo/Peer", .max_request_bytes = 1024, .handler = do_peer, .arg = echo},
         {.path = "/test.Echo/Host", .max_request_bytes = 1024, .handler = do_host, .arg = echo},
+        {.path = "/test.Echo/Chat",
+         .max_request_bytes = 1 << 20,
+         .open = echo_open_chat,
+         .arg = echo},
+        {.path = "/test.Echo/Collect",
+         .max_request_bytes = 1 << 20,
+         .open = echo_open_collect,
+         .arg = echo},
+        {.path = "/test.Echo/Tap",
+         .max_request_bytes = 1 << 20,
+         .open = echo_open_tap,
+         .arg = echo},
+        {.path = "/test.Echo/Turn", .max_request_bytes = 1024, .handler = echo_turn, .arg = echo},
+        {.path = "/test.Echo/Meta",
+         .max_request_bytes = 1024,
+         .handler = echo_meta,
+         .arg = echo,
+         .wants_metadata = true},
+        {.path = "/test.Echo/Who",
+         .max_request_bytes = 1024,
+         .handler = echo_who,
+         .arg = echo,
+         .rights = 4},
         {.path = "/test.Echo/Ends", .max_request_bytes = 1024, .handler = do_ends, .arg = echo},
     };
     memcpy(echo->methods, methods, sizeof methods);

@@ -13,6 +13,13 @@
  *     /test.Echo/Later     "N MS": N messages, then EXHAUSTED "later", to be tried again in MS ms
  *     /test.Echo/Peer      the peer's name and the deadline in ms from now ("none")
  *     /test.Echo/Host      the peer's name without what changes from connection to connection
+ *     /test.Echo/Chat      a stream: each message comes back; "bye!" ends it ABORTED
+ *     /test.Echo/Collect   a stream: at its end "N messages, N bytes"
+ *     /test.Echo/Tap       the same, but takes one message each time that Turn is called
+ *     /test.Echo/Turn      see Tap
+ *     /test.Echo/Meta      metadata x-echo and x-echo-bin come back as headers x-header(-bin) and
+ *                          trailers x-trailer(-bin), with the request, or NOT_FOUND for an empty one
+ *     /test.Echo/Who       the caller's identity: "NAME RIGHTS"
  *     /test.Echo/Ends      the counters below as text, "finished=1 cancelled=0 …"
  *
  * and two pages: /plain ("plain\n") and /big (ECHO_BIG_BYTES of 'b').
@@ -30,9 +37,9 @@
 #include "rpc/page.h"
 #include "rpc/service.h"
 
-#define ECHO_N_METHODS 12
+#define ECHO_N_METHODS 18
 #define ECHO_MAX_BYTES ((size_t)8 << 20)
-#define ECHO_N_ENDS    6
+#define ECHO_N_ENDS    7
 #define ECHO_N_PAGES   2
 #define ECHO_BIG_BYTES ((size_t)4 << 20)
 
@@ -46,7 +53,17 @@ struct echo {
     atomic_int n_live;            /* started and not ended */
     atomic_size_t max_queued;     /* most bytes seen waiting in one call */
     atomic_int n_refused;         /* sends refused */
+    atomic_int n_messages;        /* taken by Collect and Tap */
+    struct rpc_call *tap;         /* the call of Tap that runs; loop thread */
 };
+
+/* echo_chat.c */
+void echo_open_chat(struct rpc_call *call, void *arg);
+void echo_open_collect(struct rpc_call *call, void *arg);
+void echo_open_tap(struct rpc_call *call, void *arg);
+void echo_turn(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void echo_meta(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void echo_who(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 
 void echo_init(struct echo *echo, uv_loop_t *loop);
 

@@ -104,6 +104,12 @@ static int listen_somewhere(struct fixture *f, listen_fn listen_at, struct ltd_e
 
 struct fixture *fixture_start(const struct rpc_limits *limits)
 {
+    return fixture_start_guarded(limits, NULL, NULL);
+}
+
+struct fixture *fixture_start_guarded(const struct rpc_limits *limits, rpc_authorize_fn authorize,
+                                      void *arg)
+{
     struct ltd_err err = {0};
     char dir[64];
     struct fixture *f = calloc(1, sizeof *f);
@@ -115,6 +121,8 @@ struct fixture *fixture_start(const struct rpc_limits *limits)
     f->server = rpc_server_create(&f->loop, f->echo.methods, ECHO_N_METHODS, limits, &err);
     if (!f->server)
         fail_msg("create: %s", err.msg);
+    if (authorize)
+        rpc_server_set_authorize(f->server, authorize, arg);
     make_dir(dir);
     snprintf(f->unix_address, sizeof f->unix_address, "unix:%s/sock", dir);
     rpc_server_set_pages(f->server, echo_pages, ECHO_N_PAGES);

@@ -34,6 +34,8 @@ struct fixture {
 /* limits may be NULL. Fails the test when the server cannot start. On the heap, so that a test that
  * fails in the middle leaves a server behind and not a broken stack. */
 struct fixture *fixture_start(const struct rpc_limits *limits);
+struct fixture *fixture_start_guarded(const struct rpc_limits *limits, rpc_authorize_fn authorize,
+                                      void *arg);
 void fixture_drain(struct fixture *f, unsigned grace_ms); /* returns at once */
 void fixture_stop(struct fixture *f);                     /* frees */
 

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -180,6 +181,13 @@ static void keep(char *out, size_t out_bytes, const nghttp2_nv *nv)
     out[n] = '\0';
 }
 
+static void note(struct raw_answer *a, const nghttp2_nv *nv)
+{
+    size_t at = strlen(a->fields);
+    snprintf(a->fields + at, sizeof a->fields - at, "%.*s: %.*s\n", (int)nv->namelen, nv->name,
+             (int)nv->valuelen, nv->value);
+}
+
 static bool is(const nghttp2_nv *nv, const char *name)
 {
     return nv->namelen == strlen(name) && memcmp(nv->name, name, nv->namelen) == 0;
@@ -201,6 +209,7 @@ static void read_headers(struct raw *raw, const struct raw_frame *frame, struct 
         left -= (size_t)n;
         if (flags & NGHTTP2_HD_INFLATE_EMIT && ours) {
             keep(number, sizeof number, &nv);
+            note(a, &nv);
             if (is(&nv, ":status"))
                 a->http_status = atoi(number);
             else if (is(&nv, "grpc-status"))
@@ -233,6 +242,8 @@ static void take_frame(struct raw *raw, const struct raw_frame *frame, uint32_t 
         for (size_t i = 0; i < frame->len && a->n_data_bytes + i < sizeof a->data; i++)
             a->data[a->n_data_bytes + i] = frame->payload[i];
         a->n_data_bytes += frame->len;
+    } else if (frame->type == NGHTTP2_WINDOW_UPDATE && frame->stream < 16) {
+        raw->window[frame->stream] += u32(frame->payload);
     } else if (frame->type == NGHTTP2_RST_STREAM && ours) {
         a->reset = u32(frame->payload);
     } else if (frame->type == NGHTTP2_GOAWAY) {

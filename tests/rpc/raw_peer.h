@@ -25,6 +25,7 @@ struct raw {
     int fd;
     nghttp2_hd_inflater *inflater;
     struct ltd_bytes in; /* received, not yet cut into frames */
+    uint64_t window[16]; /* by stream id: what WINDOW_UPDATE frames have given back in all */
 };
 
 struct raw_frame {
@@ -40,6 +41,7 @@ struct raw_answer {
     int grpc_status;    /* -1: none */
     char message[600];  /* grpc-message as it stands on the wire */
     char encodings[64]; /* grpc-accept-encoding */
+    char fields[2048];  /* all fields as they came: "name: value\n" each */
     int n_headers;      /* HEADERS frames */
     size_t n_data_bytes;
     uint8_t data[4096]; /* the first of them */

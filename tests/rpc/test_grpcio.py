@@ -10,6 +10,7 @@ Generic calls: no generated code, messages are byte strings. Prints TAP; exit st
 grpcio is not installed, which ctest shows as skipped.
 """
 import os
+import queue
 import random
 import signal
 import socket
@@ -267,6 +268,57 @@ def compression_is_answered_with_identity(p):
     error = expect_code(lambda: p.unary("Unary", b"z" * 5000, compression=grpc.Compression.Gzip),
                         grpc.StatusCode.UNIMPLEMENTED)
     expect(bool(error.details()), True, "message")
+
+
+@test
+def a_conversation_goes_back_and_forth(p):
+    talk = p.channel.stream_stream("/test.Echo/Chat")
+    expect(b"".join(talk(iter([b"a", b"", b"bc" * 50000, b"d"]), timeout=30)),
+           b"a" + b"bc" * 50000 + b"d", "what came back")
+    said = queue.Queue()
+    call = talk(iter(said.get, None), timeout=30)
+    for i in range(200):  # each waits for the answer to the one before
+        said.put(b"ping %d" % i)
+        expect(next(call), b"ping %d" % i, "answer")
+    said.put(None)
+    expect(list(call), [], "what is left")
+    expect(call.code(), grpc.StatusCode.OK, "status")
+
+
+@test
+def a_conversation_larger_than_every_window_is_complete(p):
+    talk = p.channel.stream_stream("/test.Echo/Chat")
+    n = sum(len(m) for m in talk((bytes(100000) for _ in range(300)), timeout=60))
+    expect(n, 30000000, "bytes that came back")
+
+
+@test
+def the_server_may_end_a_conversation(p):
+    talk = p.channel.stream_stream("/test.Echo/Chat")
+    said = queue.Queue()
+    call = talk(iter(said.get, None), timeout=30)
+    said.put(b"one")
+    expect(next(call), b"one", "answer")
+    said.put(b"bye!")
+    expect_code(lambda: next(call), grpc.StatusCode.ABORTED)
+    said.put(None)
+
+
+@test
+def a_client_may_stream_and_get_one_answer(p):
+    collect = p.channel.stream_unary("/test.Echo/Collect")
+    expect(collect((bytes(i) for i in (27182, 8, 1828, 45904)), timeout=30),
+           b"4 messages, 74922 bytes", "answer")
+
+
+@test
+def metadata_goes_both_ways(p):
+    sent = (("x-echo", "plain text"), ("x-echo-bin", bytes(range(256))))
+    call = p.channel.unary_unary("/test.Echo/Meta").with_call(b"x", metadata=sent, timeout=30)[1]
+    for got, suffix in ((call.initial_metadata(), "header"), (call.trailing_metadata(), "trailer")):
+        got = dict(got)
+        expect(got.get(f"x-{suffix}"), "plain text", "ascii")
+        expect(got.get(f"x-{suffix}-bin"), bytes(range(256)), "binary")
 
 
 def credentials(directory, ca="ca", name=None):
