@@ -45,7 +45,8 @@ struct service {
     struct engine *engine;
     bool is_serving; /* what Health says; set with service_set_serving */
     struct health_watcher *health_watches;
-    uint64_t n_scored; /* Score calls answered; they count as finished jobs in GetStatus */
+    struct watch *watches; /* all calls that follow a job (daemon/watch.c) */
+    uint64_t n_scored;     /* Score calls answered; they count as finished jobs in GetStatus */
     /* The table that service_fill_methods made: Health and reflection name the services in it. */
     const struct rpc_method *methods; /* [n_methods], borrowed */
     size_t n_methods;

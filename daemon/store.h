@@ -111,6 +111,7 @@ struct store_ops {
     size_t (*expire)(struct store *store, int64_t now_us);
     void (*usage)(struct store *store, const char *owner, struct store_usage *out);
     void (*health)(struct store *store, struct store_health *out);
+    void (*stop)(struct store *store);
     void (*destroy)(struct store *store);
 };
 
@@ -198,6 +199,16 @@ static inline void store_usage(struct store *store, const char *owner, struct st
 static inline void store_health(struct store *store, struct store_health *out)
 {
     store->ops->health(store, out);
+}
+
+/*
+ * store_stop - commit what waits, for two seconds at most; what could not be committed is answered
+ * LTD_E_UNAVAILABLE. Afterwards nothing is waiting, and nothing can be appended.
+ */
+static inline void store_stop(struct store *store)
+{
+    if (store)
+        store->ops->stop(store);
 }
 
 /* store_destroy - what was appended is committed first, if it can be. */

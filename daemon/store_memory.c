@@ -396,6 +396,12 @@ static void memory_health(struct store *store, struct store_health *out)
         out->bytes += entry_bytes(e);
 }
 
+/* Every append has been answered when it returned. */
+static void memory_stop(struct store *store)
+{
+    (void)store;
+}
+
 static void memory_destroy(struct store *store)
 {
     struct store_memory *s = of(store);
@@ -420,6 +426,7 @@ static const struct store_ops memory_ops = {
     .expire = memory_expire,
     .usage = memory_usage,
     .health = memory_health,
+    .stop = memory_stop,
     .destroy = memory_destroy,
 };
 

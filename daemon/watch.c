@@ -18,10 +18,12 @@ struct watch {
     struct rpc_call *call;
     const struct job *job; /* pinned */
     struct watch_options options;
-    uint64_t after_seq;  /* last event that was sent */
-    bool has_sent;       /* the first message carries the job itself */
-    bool is_finished;    /* rpc_call_finish was called */
-    int64_t thinking_us; /* time of the last Thinking that was sent */
+    uint64_t after_seq;         /* last event that was sent */
+    bool has_sent;              /* the first message carries the job itself */
+    bool is_finished;           /* rpc_call_finish was called */
+    int64_t thinking_us;        /* time of the last Thinking that was sent */
+    uint64_t sent_ns;           /* when the call took the last message */
+    struct watch *next, **link; /* service->watches */
 };
 
 /* -------------------------------------------------------------------------------- messages */
@@ -43,6 +45,7 @@ static bool send_message(struct watch *w, struct ltd_bytes *message, uint64_t se
     }
     w->after_seq = seq;
     w->has_sent = true;
+    w->sent_ns = ltd_now_ns();
     return true;
 }
 
@@ -71,6 +74,28 @@ static void send_thinking(struct watch *w, const struct wire_thinking *thinking)
     else if (send_message(w, &message, w->after_seq))
         w->thinking_us = thinking->time_us;
     ltd_bytes_fini(&message);
+}
+
+/* It does not count as the first event, which carries the job. */
+static void send_heartbeat(struct watch *w)
+{
+    bool has_sent = w->has_sent;
+    struct ltd_bytes message;
+    ltd_bytes_init(&message);
+    wire_put_heartbeat(w->job, &message);
+    if (!message.failed)
+        send_message(w, &message, w->after_seq);
+    w->has_sent = has_sent;
+    ltd_bytes_fini(&message);
+}
+
+void watch_beat_all(struct service *service)
+{
+    uint64_t now_ns = ltd_now_ns();
+    for (struct watch *w = service->watches; w; w = w->next)
+        if (!w->is_finished && rpc_call_wants_more(w->call) &&
+            now_ns - w->sent_ns >= WATCH_BEAT_SECONDS * LTD_NS_PER_S)
+            send_heartbeat(w);
 }
 
 /* -------------------------------------------------------------------------------- the end */
@@ -185,6 +210,9 @@ static void on_end(struct rpc_call *call, void *arg, enum rpc_end reason)
     struct watch *w = arg;
     struct service *service = w->service;
     job_table_unwatch(&w->watcher);
+    *w->link = w->next;
+    if (w->next)
+        w->next->link = w->link;
     if (reason != RPC_END_FINISHED && w->options.cancel_on_end &&
         !job_state_is_final(w->job->state)) {
         ltd_debug("job %s: its call ended (%s), so it is cancelled", w->job->id,
@@ -210,6 +238,12 @@ void watch_start(struct service *service, struct rpc_call *call, const struct jo
     w->job = job;
     w->options = *options;
     w->after_seq = options->after_seq;
+    w->sent_ns = ltd_now_ns();
+    w->next = service->watches;
+    w->link = &service->watches;
+    if (w->next)
+        w->next->link = &w->next;
+    service->watches = w;
     store_pin(service->store, job);
     job_table_watch(service->jobs, job, &w->watcher);
     rpc_call_set_ops(call, &ops, w);

@@ -34,4 +34,11 @@ struct watch_options {
 void watch_start(struct service *service, struct rpc_call *call, const struct job *job,
                  const struct watch_options *options);
 
+/*
+ * watch_beat_all - from the loop's timer, about once a second: readers that have heard nothing for
+ * WATCH_BEAT_SECONDS get a Heartbeat, so that a silent network and a long thought are two things.
+ */
+#define WATCH_BEAT_SECONDS 5
+void watch_beat_all(struct service *service);
+
 #endif

@@ -3,6 +3,7 @@
  * daemon/wire.c - see daemon/wire.h. Field numbers are those of proto/latentd/v1/job.proto, and the
  * test decodes every answer with the generated code, so a wrong one cannot stay.
  */
+#include "base/clock.h"
 #include "daemon/wire.h"
 
 #include <assert.h>
@@ -440,4 +441,14 @@ int wire_put_thinking(struct store *store, const struct job *job,
     if (first && put_job_field(store, job, out, err) != 0)
         return -1;
     return check_failed(out, err);
+}
+
+void wire_put_heartbeat(const struct job *job, struct ltd_bytes *out)
+{
+    struct reading r = {.out = out, .job = job, .time_us = ltd_wall_us()};
+    Latentd__V1__Heartbeat nothing = LATENTD__V1__HEARTBEAT__INIT;
+    Latentd__V1__JobEvent m = LATENTD__V1__JOB_EVENT__INIT;
+    m.event_case = LATENTD__V1__JOB_EVENT__EVENT_HEARTBEAT;
+    m.heartbeat = &nothing;
+    put_event(&r, &m);
 }

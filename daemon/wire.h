@@ -88,6 +88,9 @@ int wire_put_thinking(struct store *store, const struct job *job,
                       const struct wire_thinking *thinking, bool first, struct ltd_bytes *out,
                       struct ltd_err *err);
 
+/* Append a JobEvent with Heartbeat; it has no number. Failure shows in out->failed. */
+void wire_put_heartbeat(const struct job *job, struct ltd_bytes *out);
+
 /* Append the spec of a job as it is stored (a packed latentd.v1.JobSpec). */
 int wire_stored_spec(struct store *store, const struct job *job, struct ltd_bytes *out,
                      struct ltd_err *err);

@@ -116,6 +116,11 @@ static const struct job *slow_find_request(struct store *store, const char *owne
     return store_find_request(of(store)->memory, owner, request_id);
 }
 
+static void slow_stop(struct store *store)
+{
+    slow_store_release_all(store);
+}
+
 static void slow_usage(struct store *store, const char *owner, struct store_usage *out)
 {
     store_usage(of(store)->memory, owner, out);
@@ -169,6 +174,7 @@ static const struct store_ops slow_ops = {
     .append = slow_append,
     .find = slow_find,
     .find_request = slow_find_request,
+    .stop = slow_stop,
     .usage = slow_usage,
     .health = slow_health,
     .read = slow_read,
