@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "daemon/job_table.h"
 #include "daemon/notify.h"
+#include "daemon/pages_http.h"
 #include "daemon/service.h"
 #include "daemon/store.h"
 #include "daemon/work.h"
@@ -49,6 +50,7 @@ struct app {
     struct service service;
     struct rpc_method methods[SERVICE_N_METHODS];
     struct rpc_server *server;
+    struct http_pages pages;
     struct served *served; /* borrowed */
     struct engine *engine; /* borrowed */
     enum app_state state;
@@ -164,10 +166,25 @@ static void on_lost(void *arg, const struct ltd_err *why)
 
 /* ---------------------------------------------------------------------------------- timers */
 
+/* The log may stall and recover at any time; a drain is told when it begins. */
+static void tell_health(struct app *app)
+{
+    char reason[300];
+    bool is_ready = service_is_ready(&app->service, reason, sizeof reason);
+    if (app->state != APP_SERVING || is_ready == app->service.is_serving)
+        return;
+    if (is_ready)
+        ltd_info("serving again");
+    else
+        ltd_warning("not serving: %s", reason);
+    service_set_serving(&app->service, is_ready);
+}
+
 static void on_sweep(uv_timer_t *timer)
 {
     struct app *app = timer->data;
     store_expire(app->service.store, ltd_wall_us());
+    tell_health(app);
 }
 
 /* The ping says that the engine moves, not only that this loop turns. */
@@ -237,6 +254,8 @@ static int open_server(struct app *app, struct ltd_err *err)
     app->server = rpc_server_create(&app->loop, app->methods, SERVICE_N_METHODS, &limits, err);
     if (!app->server)
         return -1;
+    http_pages_init(&app->pages, &app->service, app->server);
+    rpc_server_set_pages(app->server, app->pages.rows, HTTP_N_PAGES);
     for (int32_t i = 0; i < config->n_listen; i++)
         if (rpc_server_listen(app->server, config->listen[i], err) != 0)
             return -1;

@@ -108,6 +108,7 @@ static void start(struct engine *engine, struct run *run)
     run->is_started = true;
     if (run->spec->max_run_ms)
         run->stop_at_ns = ltd_deadline_ns(run->spec->max_run_ms);
+    engine->counts.prompt_tokens += (uint64_t)run->n_prompt;
     engine_histogram_add(&engine->counts.queue_hist, (double)(now - run->sched.added_ns) / 1e6);
     int64_t end_us = 0;
     if (run->sched.aim_ns != LTD_NEVER && run->sched.aim_ns > now)

@@ -53,6 +53,7 @@ struct engine_stats {
     uint64_t prefix_positions; /* taken over from pages of other jobs */
     uint64_t tokens;
     uint64_t token_steps;
+    uint64_t prompt_tokens;                /* of jobs that were admitted, known ones included */
     uint32_t jobs_waiting;                 /* now: submitted, not admitted */
     uint32_t jobs_running;                 /* now */
     uint32_t jobs_held;                    /* now: finished, places kept to be continued */
@@ -67,6 +68,9 @@ struct engine_stats {
     double turn_ms;                        /* now: sched_turn_ns */
     struct cost_line costs[SCHED_N_COSTS]; /* now */
     struct engine_histogram tick_ms, batch, queue_ms;
+    /* Of generating jobs, as far as this process had them: from submission to the first token that it
+     * wrote, between two tokens, from submission to the end. */
+    struct engine_histogram first_token_ms, next_token_ms, job_ms;
 };
 
 /* Tokens by depth: counts[e][s] tokens left after s + 1 steps by exit reason e. */

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/size.h"
-#include "daemon/engine.h"
+#include "daemon/engine_impl.h"
 #include "daemon/places.h"
 
 /* A watcher wants to see that a long thought is alive; more often than this helps nobody. */
@@ -175,6 +175,18 @@ static int continue_run(struct engine_output *out, struct run *run, struct engin
     return 0;
 }
 
+/* A pause because a job gave way to others is part of what its reader waits. */
+static void count_wait(struct engine_output *out, struct run *run)
+{
+    uint64_t now = ltd_now_ns();
+    if (run->token_ns)
+        engine_histogram_add(&out->counts.next_token_ms, (double)(now - run->token_ns) / 1e6);
+    else
+        engine_histogram_add(&out->counts.first_token_ms,
+                             (double)(now - run->sched.added_ns) / 1e6);
+    run->token_ns = now;
+}
+
 static void count_token(struct engine_output *out, const struct engine_token *token)
 {
     out->counts.tokens++;
@@ -207,6 +219,7 @@ static void write_token(struct engine_output *out, struct run *run, const float 
     };
     fill_logprobs(out, run, logits, &event->token);
     count_token(out, &event->token);
+    count_wait(out, run);
     if (continue_run(out, run, event, &why) != 0)
         end_with_error(run, &why);
     post(out, run, event);
@@ -483,7 +496,10 @@ struct engine_event *engine_output_finished(struct engine_output *out, struct ru
     event->job = run->job;
     event->finish = finish;
     event->total_steps = run_total_steps(run);
-    event->late = run->sched.due_ns != LTD_NEVER && ltd_now_ns() > run->sched.due_ns;
+    uint64_t now = ltd_now_ns();
+    event->late = run->sched.due_ns != LTD_NEVER && now > run->sched.due_ns;
+    if (run->spec->kind == SPEC_GENERATE && run->sched.added_ns) /* 0: it was refused */
+        engine_histogram_add(&out->counts.job_ms, (double)(now - run->sched.added_ns) / 1e6);
     if (finish == ENGINE_FINISH_ERROR)
         event->error = *error;
     ltd_bytes_clear(&out->text);

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/mailbox.h"
+#include "daemon/engine.h"
 #include "daemon/engine_config.h"
 #include "daemon/engine_event.h"
 #include "daemon/run.h"
@@ -36,6 +37,7 @@ struct output_counts {
     uint64_t tokens, token_steps;
     uint64_t coda_positions, check_positions; /* the second is part of the first */
     uint64_t head_rows, check_rows;
+    struct engine_histogram first_token_ms, next_token_ms, job_ms;
 };
 
 struct engine_output {

@@ -6,10 +6,10 @@
 #include "base/clock.h"
 #include "daemon/engine_impl.h"
 
-/* Bounds that double from `first` on. */
-static void set_bounds(struct engine_histogram *histogram, double first)
+/* Bounds that grow by `factor` from `first` on. */
+static void set_bounds(struct engine_histogram *histogram, double first, double factor)
 {
-    for (int i = 0; i < ENGINE_BUCKETS - 1; i++, first *= 2)
+    for (int i = 0; i < ENGINE_BUCKETS - 1; i++, first *= factor)
         histogram->bounds[i] = first;
 }
 
@@ -25,9 +25,13 @@ void engine_histogram_add(struct engine_histogram *histogram, double value)
 void engine_stats_init(struct engine *engine)
 {
     struct engine_counts *counts = &engine->counts;
-    set_bounds(&counts->tick_hist, 0.125); /* up to 2 s */
-    set_bounds(&counts->batch_hist, 1);    /* up to 16,384 positions */
-    set_bounds(&counts->queue_hist, 1);    /* up to 16 s */
+    struct output_counts *out = &engine->output.counts;
+    set_bounds(&counts->tick_hist, 0.125, 2); /* up to 2 s */
+    set_bounds(&counts->batch_hist, 1, 2);    /* up to 16,384 positions */
+    set_bounds(&counts->queue_hist, 1, 2);    /* up to 16 s */
+    set_bounds(&out->first_token_ms, 8, 2);   /* up to 131 s: a prompt may be long */
+    set_bounds(&out->next_token_ms, 1, 2);    /* up to 16 s */
+    set_bounds(&out->job_ms, 1, 4);           /* up to three days: a thought may be, too */
 }
 
 void engine_stats_tick(struct engine *engine, uint64_t ns)
@@ -76,10 +80,14 @@ static void fill_totals(struct engine_stats *stats, const struct engine *engine)
     stats->prefix_positions = engine->places.n_prefix_positions;
     stats->tokens = out->tokens;
     stats->token_steps = out->token_steps;
+    stats->prompt_tokens = counts->prompt_tokens;
     stats->tick_ms_mean = tick_ms_mean(counts);
     stats->tick_ms = counts->tick_hist;
     stats->batch = counts->batch_hist;
     stats->queue_ms = counts->queue_hist;
+    stats->first_token_ms = out->first_token_ms;
+    stats->next_token_ms = out->next_token_ms;
+    stats->job_ms = out->job_ms;
 }
 
 static void fill_now(struct engine_stats *stats, const struct engine *engine)

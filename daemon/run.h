@@ -101,6 +101,7 @@ struct run {
     struct engine_event *scores; /* owned; SPEC_SCORE: what is known so far, or NULL */
     uint64_t stop_at_ns;         /* max_run_ms counted from admission, or LTD_NEVER */
     uint64_t quiet_since_ns;     /* last event that a watcher could see */
+    uint64_t token_ns;           /* when it wrote its last token; 0: none yet */
     bool is_started;             /* STARTED was said */
 
     /* Set aside so that a job can always end, also when memory is out. */

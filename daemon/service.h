@@ -62,6 +62,12 @@ void service_fill_methods(struct service *service, struct rpc_method *methods, s
 /* Whether the table has methods of the service of this whole name, "latentd.v1.Jobs". */
 bool service_offers(const struct service *service, const uint8_t *name, size_t len);
 
+/*
+ * service_is_ready - whether new jobs are taken: not while draining, nor while the log stalls.
+ * reason  out: [size] why not, or ""
+ */
+bool service_is_ready(const struct service *service, char *reason, size_t size);
+
 /* Tell every Health watcher; SERVING until told otherwise. */
 void service_set_serving(struct service *service, bool is_serving);
 /* End the Health watches, which would outlive everything else. */

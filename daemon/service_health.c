@@ -7,6 +7,7 @@
  * Check of an unknown service is NOT_FOUND; Watch of one says SERVICE_UNKNOWN and stays open, as
  * the public protocol asks. A watch is told at once and then on every change.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,6 +98,19 @@ void health_watch(struct rpc_call *call, const uint8_t *request, size_t len, voi
     service->health_watches = w;
     rpc_call_set_ops(call, &ops, w);
     send_state(w);
+}
+
+bool service_is_ready(const struct service *service, char *reason, size_t size)
+{
+    struct store_health health = {.reason = ""};
+    store_health(service->store, &health);
+    if (job_table_is_closed(service->jobs))
+        snprintf(reason, size, "draining");
+    else if (health.is_stalled)
+        snprintf(reason, size, "the log of jobs stalls: %s", health.reason);
+    else
+        reason[0] = '\0';
+    return !reason[0];
 }
 
 void service_set_serving(struct service *service, bool is_serving)
