@@ -259,6 +259,9 @@ static int open_server(struct app *app, struct ltd_err *err)
     for (int32_t i = 0; i < config->n_listen; i++)
         if (rpc_server_listen(app->server, config->listen[i], err) != 0)
             return -1;
+    if (*config->metrics_listen &&
+        rpc_server_listen_pages(app->server, config->metrics_listen, err) != 0)
+        return -1;
     return 0;
 }
 

@@ -41,6 +41,7 @@ struct config {
     char *model;
     char *listen[CONFIG_LISTEN_MAX];
     int32_t n_listen;
+    char *metrics_listen;
     char *ready_file;
     char *log_level;
     char *tier;

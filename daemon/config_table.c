@@ -34,6 +34,11 @@ static bool check_address(const char *text, char *why)
     return false;
 }
 
+static bool check_address_or_none(const char *text, char *why)
+{
+    return *text == '\0' || check_address(text, why);
+}
+
 static bool check_log_level(const char *text, char *why)
 {
     enum ltd_log_level level;
@@ -134,6 +139,12 @@ const struct config_option config_options[] = {
      "log says which.",
      "The endpoint has no authentication: let it listen beyond the host only on a network whose "
      "machines may all use the model. Addresses on the command line replace those of the file."},
+    {FIELD(metrics_listen), CONFIG_TYPE_TEXT, AT(metrics_listen), "", "", 0, 0,
+     check_address_or_none, "empty, HOST:PORT, [IPV6]:PORT or unix:/PATH", NULL,
+     "Model and endpoint",
+     "One more address, for the plain pages alone: /metrics, /healthz, /readyz. They are answered on "
+     "every address of listen, too.",
+     "When monitoring comes from another network than the callers, or no call may come from there."},
     {FIELD(ready_file), CONFIG_TYPE_TEXT, AT(ready_file), "", "", 0, 0, NULL, "a path", NULL,
      "Model and endpoint",
      "File that is written, one real listen address per line, once the service is ready, and "

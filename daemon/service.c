@@ -54,6 +54,12 @@ void service_fill_methods(struct service *service, struct rpc_method *methods, s
         {.path = "/grpc.health.v1.Health/Watch",
          .max_request_bytes = other_bytes,
          .handler = health_watch},
+        {.path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+         .max_request_bytes = other_bytes,
+         .open = reflection_open},
+        {.path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+         .max_request_bytes = other_bytes,
+         .open = reflection_open},
     };
     memcpy(methods, rows, sizeof rows);
     for (size_t i = 0; i < SERVICE_N_METHODS; i++)

@@ -11,6 +11,7 @@
  *                                                  Continue, SetPriority
  *     latentd.v1.Cluster     service_cluster.c     GetModel, GetStatus
  *     grpc.health.v1.Health  service_health.c      Check, Watch
+ *     grpc.reflection        service_reflection.c  ServerReflectionInfo of v1 and v1alpha
  *
  * Threads: loop thread.
  * Contract: docs/api.md, proto/.
@@ -32,7 +33,7 @@
 #include "rpc/call.h"
 #include "rpc/service.h"
 
-#define SERVICE_N_METHODS 16
+#define SERVICE_N_METHODS 18
 
 struct health_watcher;
 
@@ -94,6 +95,9 @@ void cluster_get_status(struct rpc_call *call, const uint8_t *request, size_t le
 
 void health_check(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 void health_watch(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+
+/* The client streams; one answer for each request. */
+void reflection_open(struct rpc_call *call, void *arg);
 
 /* ---------------------------------------------------------- what the handlers' files share */
 
