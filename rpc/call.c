@@ -199,10 +199,8 @@ void rpc_stream_answer(struct rpc_call *call, enum rpc_status status, const char
 void rpc_stream_answer_err(struct rpc_call *call, const struct ltd_err *err)
 {
     /* Without memory the details are left out: the status is the part that must arrive. */
-    if (!call->finished && err->code != LTD_OK && err->retry_after_ms > 0)
-        call->details =
-            rpc_status_details_encode(ltd_code_grpc(err->code), err->msg, strlen(err->msg),
-                                      err->retry_after_ms, &call->details_len);
+    if (!call->finished && err->code != LTD_OK)
+        call->details_len = rpc_status_details_encode(err, &call->details);
     rpc_stream_answer(call, (enum rpc_status)ltd_code_grpc(err->code), err->msg);
 }
 

@@ -100,8 +100,8 @@ void rpc_call_finish(struct rpc_call *call, enum ltd_code code, const char *msg)
 /*
  * rpc_call_finish_err - rpc_call_finish with the error's own code and message.
  *
- * An error that says when the same may succeed (ltd_err_retry_after) tells the client too: a
- * google.rpc.RetryInfo in the trailer grpc-status-details-bin.
+ * What the error says besides goes into the trailer grpc-status-details-bin (rpc/status_details.h):
+ * its reason, when the same may succeed, and for LTD_E_INVALID the field that its message names.
  */
 void rpc_call_finish_err(struct rpc_call *call, const struct ltd_err *err);
 

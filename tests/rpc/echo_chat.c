@@ -152,3 +152,17 @@ void echo_who(struct rpc_call *call, const uint8_t *request, size_t len, void *a
     snprintf(text, sizeof text, "%s %u", who->name, who->rights);
     rpc_call_reply(call, text, strlen(text));
 }
+
+void echo_wrong(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    char text[200] = "", reason[32] = "", message[160] = "";
+    unsigned ms = 0;
+    struct ltd_err err = {0};
+    (void)arg;
+    memcpy(text, request, len < sizeof text - 1 ? len : sizeof text - 1);
+    sscanf(text, "%31s %u %159[^\n]", reason, &ms, message);
+    ltd_fail(&err, LTD_E_INVALID, "%s", message);
+    ltd_err_reason(&err, reason);
+    ltd_err_retry_after(&err, ms);
+    rpc_call_finish_err(call, &err);
+}

@@ -29,7 +29,7 @@ except ImportError as missing:
 
 
 def richer_error_model():
-    """google.rpc.Status and google.rpc.RetryInfo as published; Debian has no package with them."""
+    """google.rpc.Status and its details as published; Debian has no package with them."""
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(any_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(duration_pb2.DESCRIPTOR.serialized_pb)
@@ -47,13 +47,22 @@ def richer_error_model():
     info = file.message_type.add(name="RetryInfo")
     info.field.add(name="retry_delay", number=1, label=one, type=kinds.TYPE_MESSAGE,
                    type_name=".google.protobuf.Duration")
+    reason = file.message_type.add(name="ErrorInfo")
+    for number, name in enumerate(("reason", "domain"), 1):
+        reason.field.add(name=name, number=number, label=one, type=kinds.TYPE_STRING)
+    bad = file.message_type.add(name="BadRequest")
+    violation = bad.nested_type.add(name="FieldViolation")
+    for number, name in enumerate(("field", "description"), 1):
+        violation.field.add(name=name, number=number, label=one, type=kinds.TYPE_STRING)
+    bad.field.add(name="field_violations", number=1, label=many, type=kinds.TYPE_MESSAGE,
+                  type_name=".google.rpc.BadRequest.FieldViolation")
     pool.Add(file)
     make = message_factory.MessageFactory(pool).GetPrototype
-    return (make(pool.FindMessageTypeByName("google.rpc.Status")),
-            make(pool.FindMessageTypeByName("google.rpc.RetryInfo")))
+    return [make(pool.FindMessageTypeByName("google.rpc." + name))
+            for name in ("Status", "RetryInfo", "ErrorInfo", "BadRequest")]
 
 
-Status, RetryInfo = richer_error_model()
+Status, RetryInfo, ErrorInfo, BadRequest = richer_error_model()
 
 OPTIONS = [("grpc.max_receive_message_length", 64 << 20),
            ("grpc.max_send_message_length", 64 << 20)]
@@ -268,6 +277,26 @@ def compression_is_answered_with_identity(p):
     error = expect_code(lambda: p.unary("Unary", b"z" * 5000, compression=grpc.Compression.Gzip),
                         grpc.StatusCode.UNIMPLEMENTED)
     expect(bool(error.details()), True, "message")
+
+
+@test
+def an_error_tells_its_reason_its_field_and_when_to_try_again(p):
+    error = expect_code(lambda: p.unary("Wrong", b"FIELD_INVALID 1500 spec.stop[2]: found 0 bytes"),
+                        grpc.StatusCode.INVALID_ARGUMENT)
+    status = Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    expect((status.code, status.message), (3, error.details()), "code and message")
+    found = {d.type_url.rpartition(".")[2]: d.value for d in status.details}
+    expect(sorted(found), ["BadRequest", "ErrorInfo", "RetryInfo"], "details")
+    reason = ErrorInfo.FromString(found["ErrorInfo"])
+    expect((reason.reason, reason.domain), ("FIELD_INVALID", "latentd"), "ErrorInfo")
+    field, = BadRequest.FromString(found["BadRequest"]).field_violations
+    expect((field.field, field.description), ("spec.stop[2]", "found 0 bytes"), "BadRequest")
+    delay = RetryInfo.FromString(found["RetryInfo"]).retry_delay
+    expect((delay.seconds, delay.nanos), (1, 500000000), "RetryInfo")
+    error = expect_code(lambda: p.unary("Wrong", b"FIELD_INVALID 0 no field is named here"),
+                        grpc.StatusCode.INVALID_ARGUMENT)
+    status = Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    expect([d.type_url.rpartition(".")[2] for d in status.details], ["ErrorInfo"], "details")
 
 
 @test

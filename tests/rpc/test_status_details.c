@@ -68,8 +68,9 @@ static void the_bytes_are_those_of_google_rpc(void **state)
     (void)state;
     char expected[200];
     size_t expected_len = encode64(golden, sizeof golden, expected, 0);
-    size_t len = 0;
-    char *text = rpc_status_details_encode(8, "full", 4, 2500, &len);
+    char *text;
+    struct ltd_err full = {.code = LTD_E_EXHAUSTED, .msg = "full", .retry_after_ms = 2500};
+    size_t len = rpc_status_details_encode(&full, &text);
     assert_non_null(text);
     assert_int_equal(len, expected_len);
     assert_memory_equal(text, expected, len);
@@ -85,9 +86,10 @@ static void every_delay_comes_back(void **state)
     static const char *const messages[] = {"", "a", "ab", "abc", "the queue is full"};
     for (size_t i = 0; i < sizeof delays / sizeof *delays; i++)
         for (size_t m = 0; m < sizeof messages / sizeof *messages; m++) {
-            size_t len = 0;
-            char *text =
-                rpc_status_details_encode(14, messages[m], strlen(messages[m]), delays[i], &len);
+            char *text;
+            struct ltd_err err = {.code = LTD_E_UNAVAILABLE, .retry_after_ms = delays[i]};
+            strcpy(err.msg, messages[m]);
+            size_t len = rpc_status_details_encode(&err, &text);
             assert_non_null(text);
             assert_null(memchr(text, '=', len));
             assert_int_equal(rpc_status_details_retry_ms((const uint8_t *)text, len), delays[i]);
@@ -133,6 +135,103 @@ static void a_detail_of_another_type_is_no_hint(void **state)
     assert_int_equal(read_ms(golden, 8), 0); /* code and message alone */
 }
 
+static void a_reason_comes_back_beside_the_delay(void **state)
+{
+    (void)state;
+    char *text, reason[RPC_REASON_BYTES] = "?";
+    struct ltd_err err = {0};
+    ltd_fail(&err, LTD_E_EXHAUSTED, "full");
+    size_t len = rpc_status_details_encode(&err, &text);
+    assert_int_equal(len, 0);
+    assert_null(text); /* nothing that status and message do not say */
+    ltd_err_reason(&err, "QUEUE_FULL");
+    ltd_err_retry_after(&err, 70);
+    len = rpc_status_details_encode(&err, &text);
+    assert_true(rpc_status_details_reason((const uint8_t *)text, len, reason));
+    assert_string_equal(reason, "QUEUE_FULL");
+    assert_int_equal(rpc_status_details_retry_ms((const uint8_t *)text, len), 70);
+    for (size_t cut = 0; cut < len; cut++)
+        if (rpc_status_details_reason((const uint8_t *)text, cut, reason))
+            assert_string_equal(reason, "QUEUE_FULL");
+    free(text);
+}
+
+static void a_reason_of_another_form_or_domain_is_none(void **state)
+{
+    (void)state;
+    /* code 8, one Any with ErrorInfo{reason, domain}, of which one letter each is replaced. */
+    static const char good[] = "\x08\x08\x1a\x3f\x0a\x28type.googleapis.com/google.rpc.ErrorInfo"
+                               "\x12\x13\x0a\x08REASON_1\x12\x07latentd";
+    char bytes[sizeof good - 1], text[200], reason[RPC_REASON_BYTES];
+    static const struct {
+        size_t from_end;
+        char letter;
+        bool ok;
+    } cases[] = {{1, 'd', true},  {1, 'x', false},  {7, 'L', false},
+                 {17, 'R', true}, {17, '1', false}, {17, '_', false},
+                 {10, '2', true}, {10, 'a', false}, {10, '\0', false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        memcpy(bytes, good, sizeof bytes);
+        bytes[sizeof bytes - cases[i].from_end] = cases[i].letter;
+        size_t n = encode64((const uint8_t *)bytes, sizeof bytes, text, 0);
+        bool ok = rpc_status_details_reason((const uint8_t *)text, n, reason);
+        if (ok != cases[i].ok)
+            fail_msg("'%c' at %zu from the end: %s", cases[i].letter, cases[i].from_end,
+                     ok ? "read" : "not read");
+        assert_int_equal(reason[0] != '\0', ok);
+    }
+}
+
+static void a_field_s_path_ends_at_its_colon(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *message;
+        size_t len;
+    } cases[] = {{"prompt: absent", 6},
+                 {"spec.depth.at[3].steps: found 0", 22},
+                 {"top_k2: found", 6},
+                 {"a[0][1]: twice", 0},
+                 {"a[]: nothing", 0},
+                 {"a[1: open", 0},
+                 {"a.: empty", 0},
+                 {".a: empty", 0},
+                 {"", 0},
+                 {"a", 0},
+                 {"a:", 0},
+                 {"a:b", 0},
+                 {"_a: b", 0},
+                 {"Spec: b", 0},
+                 {"jobs/7: gone", 0},
+                 {"no such thing: b", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (rpc_status_details_field(cases[i].message) != cases[i].len)
+            fail_msg("'%s': %zu, expected %zu", cases[i].message,
+                     rpc_status_details_field(cases[i].message), cases[i].len);
+}
+
+static void a_bad_field_is_named_only_for_a_bad_request(void **state)
+{
+    (void)state;
+    char *text;
+    struct ltd_err err = {0};
+    ltd_fail(&err, LTD_E_INVALID, "a.b: found 1");
+    size_t len = rpc_status_details_encode(&err, &text);
+    assert_true(len > 0);
+    free(text);
+    ltd_fail(&err, LTD_E_NOT_FOUND, "a.b: found 1");
+    assert_int_equal(rpc_status_details_encode(&err, &text), 0);
+    /* The longest message an error can have. */
+    char large[LTD_ERR_MSG_BYTES + 100];
+    memset(large, 'x', sizeof large - 1);
+    memcpy(large, "a.b: ", 5);
+    large[sizeof large - 1] = '\0';
+    ltd_fail(&err, LTD_E_INVALID, "%s", large);
+    len = rpc_status_details_encode(&err, &text);
+    assert_true(len > 2 * LTD_ERR_MSG_BYTES);
+    free(text);
+}
+
 static void broken_values_are_no_hint_and_harm_nothing(void **state)
 {
     (void)state;
@@ -165,6 +264,10 @@ int main(void)
         cmocka_unit_test(every_delay_comes_back),
         cmocka_unit_test(delays_of_others_are_rounded_up_and_bounded),
         cmocka_unit_test(a_detail_of_another_type_is_no_hint),
+        cmocka_unit_test(a_reason_comes_back_beside_the_delay),
+        cmocka_unit_test(a_reason_of_another_form_or_domain_is_none),
+        cmocka_unit_test(a_field_s_path_ends_at_its_colon),
+        cmocka_unit_test(a_bad_field_is_named_only_for_a_bad_request),
         cmocka_unit_test(broken_values_are_no_hint_and_harm_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
