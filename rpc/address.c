@@ -84,6 +84,21 @@ void rpc_address_format_host(const struct sockaddr *address, char *text)
     }
 }
 
+bool rpc_address_is_loopback(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET) {
+        struct sockaddr_in v4;
+        memcpy(&v4, address, sizeof v4);
+        return ntohl(v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    }
+    if (address->sa_family == AF_INET6) {
+        struct sockaddr_in6 v6;
+        memcpy(&v6, address, sizeof v6);
+        return IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
+    }
+    return address->sa_family == AF_UNIX;
+}
+
 void rpc_address_format(const struct sockaddr *address, socklen_t address_bytes, char *text)
 {
     char host[RPC_HOST_BYTES];

@@ -50,4 +50,7 @@ void rpc_address_format(const struct sockaddr *address, socklen_t address_bytes,
  */
 void rpc_address_format_host(const struct sockaddr *address, char *text);
 
+/* True when nothing that is said to this address leaves the host: 127.0.0.0/8, ::1, a Unix socket. */
+bool rpc_address_is_loopback(const struct sockaddr *address);
+
 #endif

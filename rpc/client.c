@@ -22,6 +22,9 @@
 
 #define CONNECT_MS 10000
 
+/* Longer than any token in use, and half of what a server's header limit leaves. */
+#define TOKEN_BYTES 4096
+
 /* ---- errors ---- */
 
 /* A server may send any bytes as its message: one line of valid UTF-8 is what people get. */
@@ -46,6 +49,7 @@ int client_fail(latentd_error *err, int status, const char *fmt, ...)
     err->status = status;
     err->from_server = 0;
     err->retry_after_ms = 0;
+    err->reason[0] = '\0';
     va_list args;
     va_start(args, fmt);
     vsnprintf(err->message, sizeof err->message, fmt, args);
@@ -125,6 +129,17 @@ void latentd_client_cancel(latentd_client *client)
 
 /* ---- open and close ---- */
 
+static void destroy(latentd_client *client)
+{
+    rpc_tls_destroy(client->tls);
+    free(client->server_name);
+    if (client->authorization)
+        explicit_bzero(client->authorization, strlen(client->authorization));
+    free(client->authorization);
+    free(client->read_buffer);
+    free(client);
+}
+
 /* Close the loop's own handles, let every close callback run, free. */
 static void dispose(latentd_client *client)
 {
@@ -132,8 +147,7 @@ static void dispose(latentd_client *client)
     uv_close((uv_handle_t *)&client->timers.uv, NULL);
     uv_run(&client->loop, UV_RUN_DEFAULT);
     uv_loop_close(&client->loop);
-    free(client->read_buffer);
-    free(client);
+    destroy(client);
 }
 
 static latentd_client *create(const struct rpc_address *address, const char *text)
@@ -155,9 +169,65 @@ static latentd_client *create(const struct rpc_address *address, const char *tex
     rpc_timers_init(&client->timers, &client->loop);
     return client;
 fail:
-    free(client->read_buffer);
-    free(client);
+    destroy(client);
     return NULL;
+}
+
+static bool is_token(const char *token)
+{
+    size_t len = strnlen(token, TOKEN_BYTES + 1);
+    for (const char *c = token; *c && len <= TOKEN_BYTES; c++)
+        if (*c <= ' ' || *c > '~')
+            return false;
+    return len > 0 && len <= TOKEN_BYTES;
+}
+
+static int take_token(latentd_client *client, const latentd_options *options, latentd_error *err)
+{
+    static const char scheme[] = "Bearer ";
+    if (!options->token)
+        return 0;
+    if (!is_token(options->token)) /* and never show it */
+        return client_fail(err, RPC_INVALID_ARGUMENT,
+                           "the token is not 1 to %d characters of visible ASCII", TOKEN_BYTES);
+    size_t bytes = sizeof scheme + strlen(options->token);
+    client->authorization = malloc(bytes);
+    if (!client->authorization)
+        return client_fail(err, RPC_RESOURCE_EXHAUSTED, "no memory for a client");
+    snprintf(client->authorization, bytes, "%s%s", scheme, options->token);
+    client->token_may_leave = options->allow_plaintext_token != 0;
+    return 0;
+}
+
+static int take_tls(latentd_client *client, const latentd_options *options, latentd_error *err)
+{
+    const struct rpc_tls_config config = {
+        .certificate = options->certificate_file,
+        .key = options->key_file,
+        .ca = options->ca_file,
+    };
+    const char *name = options->server_name ? options->server_name : client->address.host;
+    struct ltd_err why = {0};
+    bool wants_tls = config.certificate || config.key || config.ca || options->server_name;
+    if (!client->address.is_tls && !client->address.is_unix && wants_tls)
+        return client_fail(err, RPC_INVALID_ARGUMENT,
+                           "certificates are given for %s, which is no tls: address",
+                           client->address_text);
+    if (!client->address.is_tls)
+        return 0;
+    client->server_name = strdup(name);
+    client->tls = rpc_tls_create_client(&config, &why);
+    if (!client->tls)
+        return client_fail(err, ltd_code_grpc(why.code), "%s", why.msg);
+    if (!client->server_name)
+        return client_fail(err, RPC_RESOURCE_EXHAUSTED, "no memory for a client");
+    return 0;
+}
+
+/* With TLS, only the server's first words prove that it accepts who we are. */
+static bool is_up(const struct client_conn *conn)
+{
+    return conn->state == CLIENT_CONN_READY && (!conn->client->tls || conn->greeted);
 }
 
 /* Run until the first connection is made or has failed. */
@@ -165,10 +235,12 @@ static int connect_now(latentd_client *client, latentd_error *err)
 {
     if (client_conn_start(client, err) != 0)
         return -1;
-    while (client->current && client->current->state != CLIENT_CONN_READY)
+    while (client->current && !is_up(client->current))
         turn(client, UV_RUN_ONCE);
     if (client->current)
         return 0;
+    if (client->last_loss.status == RPC_OK) /* it said GOAWAY right behind its greeting */
+        return client_fail(err, RPC_UNAVAILABLE, "the server takes no new calls");
     if (err)
         *err = client->last_loss;
     return -1;
@@ -176,6 +248,14 @@ static int connect_now(latentd_client *client, latentd_error *err)
 
 latentd_client *latentd_client_open(const char *address, uint32_t timeout_ms, latentd_error *err)
 {
+    const latentd_options options = {.timeout_ms = timeout_ms};
+    return latentd_client_open_with(address, &options, err);
+}
+
+latentd_client *latentd_client_open_with(const char *address, const latentd_options *options,
+                                         latentd_error *err)
+{
+    static const latentd_options none;
     struct rpc_address where;
     struct ltd_err why = {0};
     if (rpc_address_parse(address, &where, &why) != 0) {
@@ -187,8 +267,11 @@ latentd_client *latentd_client_open(const char *address, uint32_t timeout_ms, la
         client_fail(err, RPC_RESOURCE_EXHAUSTED, "no memory or file descriptors for a client");
         return NULL;
     }
-    client->connect_ms = timeout_ms ? timeout_ms : CONNECT_MS;
-    if (connect_now(client, err) != 0) {
+    if (!options)
+        options = &none;
+    client->connect_ms = options->timeout_ms ? options->timeout_ms : CONNECT_MS;
+    if (take_token(client, options, err) != 0 || take_tls(client, options, err) != 0 ||
+        connect_now(client, err) != 0) {
         latentd_client_close(client);
         return NULL;
     }

@@ -15,6 +15,8 @@
  *     }
  *     latentd_client_close(c);
  *
+ * Over TLS, and to a latentd that asks who calls: latentd_client_open_with.
+ *
  * Several at once: start calls with latentd_call_start, then latentd_client_run; callbacks run
  * inside it and may start further calls, so a window of N calls keeps itself full.
  *
@@ -66,6 +68,8 @@ typedef struct latentd_error {
     uint32_t
         retry_after_ms; /* the server says that the same may succeed after so long; 0: nothing */
     char message[480];
+    char reason[64]; /* which failure it was, finer than `status` and fit for programs: "QUEUE_FULL"
+                        (google.rpc.ErrorInfo; docs/api.md lists them); "": the server says none */
 } latentd_error;
 
 typedef struct latentd_bytes {
@@ -87,14 +91,48 @@ const char *latentd_status_name(int status);
 /*
  * latentd_client_open - connect to a latentd.
  *
- * address     "host:port", "[v6]:port" or "unix:/path"
+ * address     "host:port", "[v6]:port", either behind "tls:", or "unix:/path"
  * timeout_ms  for resolving and connecting, now and whenever the client must connect again; 0: 10 s
  *
  * Returns an owned client or NULL. `err` is filled when it is not NULL, here and below.
  * Errors:  INVALID_ARGUMENT (cannot be an address), UNAVAILABLE (refused, unreachable, unknown
- *          name), DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (memory, file descriptors).
+ *          name), UNAUTHENTICATED (a certificate is not accepted, by either side),
+ *          DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED (memory, file descriptors).
  */
 latentd_client *latentd_client_open(const char *address, uint32_t timeout_ms, latentd_error *err);
+
+/* How to reach a latentd, and as whom. Fields may be added at the end: begin with zeros. */
+typedef struct latentd_options {
+    uint32_t timeout_ms; /* as in latentd_client_open */
+
+    /* TLS, for addresses of the form "tls:…"; PEM files, read once, when the client is opened. */
+    const char
+        *ca_file; /* who signs the server's certificate; NULL: those that the system trusts */
+    const char *certificate_file; /* our own, its chain behind it; NULL: none */
+    const char *key_file;         /* of that certificate; a file that only its owner may read */
+    const char *server_name;      /* name or IP that the server's certificate must hold among its
+                                alternative names; NULL: the address's host */
+
+    /* Sent with every call as "authorization: Bearer …"; visible ASCII; copied. Over a plaintext
+     * connection it goes to this host only, by loopback or a Unix socket: to any other the
+     * connection is refused with FAILED_PRECONDITION before anything is sent, */
+    const char *token;
+    int allow_plaintext_token; /* unless this is not 0: anybody on the way can then use the token */
+} latentd_options;
+
+/*
+ * latentd_client_open_with - connect to a latentd over TLS, with a token, or both.
+ *
+ * options  copied; may be NULL
+ *
+ * The server of a "tls:" address is always verified. Files that only TLS needs are an error with a
+ * plaintext TCP address, so that a forgotten "tls:" is not taken for an encrypted connection; with
+ * a Unix socket they are not looked at.
+ *
+ * Errors:  as latentd_client_open; INVALID_ARGUMENT also for files and tokens that cannot be used.
+ */
+latentd_client *latentd_client_open_with(const char *address, const latentd_options *options,
+                                         latentd_error *err);
 
 /* latentd_client_close - calls still running end with CANCELLED first. NULL is fine. */
 void latentd_client_close(latentd_client *client);

@@ -154,15 +154,22 @@ static nghttp2_nv field(const char *name, const char *value)
                         NGHTTP2_NV_FLAG_NONE};
 }
 
+static const char *authority(const latentd_client *client)
+{
+    if (client->address.is_unix)
+        return "localhost";
+    return client->address.is_tls ? client->address_text + strlen("tls:") : client->address_text;
+}
+
 void client_call_submit(latentd_call *call)
 {
     latentd_client *client = call->client;
     char timeout[RPC_TIMEOUT_BYTES];
-    nghttp2_nv fields[9] = {
+    nghttp2_nv fields[10] = {
         field(":method", "POST"),
-        field(":scheme", "http"),
+        field(":scheme", client->tls ? "https" : "http"),
         field(":path", call->path),
-        field(":authority", client->address.is_unix ? "localhost" : client->address_text),
+        field(":authority", authority(client)),
         field("te", "trailers"),
         field("content-type", "application/grpc"),
         field("user-agent", "latentd-client"),
@@ -175,6 +182,10 @@ void client_call_submit(latentd_call *call)
         uint64_t left_ns = call->deadline_ns > now ? call->deadline_ns - now : 0;
         rpc_meta_timeout_format(left_ns / LTD_NS_PER_MS + 1, timeout);
         fields[n_fields++] = field("grpc-timeout", timeout);
+    }
+    if (client->authorization) {
+        fields[n_fields] = field("authorization", client->authorization);
+        fields[n_fields++].flags = NGHTTP2_NV_FLAG_NO_INDEX; /* in no table, RFC 7541 §7.1.3 */
     }
     const nghttp2_data_provider provider = {.read_callback = read_request};
     int32_t id = nghttp2_submit_request(call->conn->h2, NULL, fields, n_fields, &provider, call);

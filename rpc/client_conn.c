@@ -144,8 +144,10 @@ static int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, void *
 {
     struct client_conn *conn = user_data;
     (void)h2;
-    if (frame->hd.type == NGHTTP2_SETTINGS)
+    if (frame->hd.type == NGHTTP2_SETTINGS && !conn->greeted) {
         conn->greeted = true;
+        rpc_timer_clear(&conn->client->timers, &conn->connect_timer);
+    }
     if (frame->hd.type != NGHTTP2_GOAWAY || conn->state != CLIENT_CONN_READY)
         return 0;
     conn->state = CLIENT_CONN_RETIRED;
@@ -235,7 +237,14 @@ static void on_data(void *arg, const uint8_t *data, size_t len)
 static void on_transport_end(void *arg, const struct ltd_err *why)
 {
     struct client_conn *conn = arg;
-    lose(conn, why->code == LTD_OK ? "closed by the server" : why->msg);
+    /* A server of TLS 1.3 judges our certificate when the handshake is over for us: what it says of
+     * it comes in place of its SETTINGS. */
+    if (conn->client->tls && !conn->greeted && why->code != LTD_OK)
+        fail_connect(conn,
+                     why->code == LTD_E_UNAUTHENTICATED ? RPC_UNAUTHENTICATED : RPC_UNAVAILABLE,
+                     why->msg);
+    else
+        lose(conn, why->code == LTD_OK ? "closed by the server" : why->msg);
 }
 
 static void on_room(void *arg)
@@ -243,10 +252,29 @@ static void on_room(void *arg)
     client_conn_flush(arg);
 }
 
+/* HTTP/2 may be spoken: the connection is made, or TLS's handshake on it is over. */
+static void on_ready(void *arg)
+{
+    struct client_conn *conn = arg;
+    if (!conn->client->tls)
+        rpc_timer_clear(&conn->client->timers, &conn->connect_timer);
+    if (start_session(conn) != 0) {
+        fail_connect(conn, RPC_RESOURCE_EXHAUSTED, "out of memory");
+        return;
+    }
+    conn->state = CLIENT_CONN_READY;
+    latentd_call *next;
+    for (latentd_call *call = conn->calls; call; call = next) {
+        next = call->next;
+        client_call_submit(call);
+    }
+}
+
 static const struct rpc_transport_events transport_events = {
     .on_data = on_data,
     .on_end = on_transport_end,
     .on_room = on_room,
+    .on_secure = on_ready,
 };
 
 static int gather(struct client_conn *conn)
@@ -284,31 +312,52 @@ void client_conn_flush(struct client_conn *conn)
 
 /* ---- connect ---- */
 
-static void on_connected(struct client_conn *conn, int take_fd)
+/* A token is worth as much as a password: it goes where nobody else hears it, or nowhere. */
+static bool may_send_token(const latentd_client *client, int fd)
+{
+    struct sockaddr_storage sa = {0};
+    socklen_t sa_bytes = sizeof sa;
+    if (!client->authorization || client->tls || client->token_may_leave)
+        return true;
+    return getpeername(fd, (struct sockaddr *)&sa, &sa_bytes) == 0 &&
+           rpc_address_is_loopback((struct sockaddr *)&sa);
+}
+
+static int open_transport(struct client_conn *conn, int take_fd, struct ltd_err *err)
 {
     latentd_client *client = conn->client;
+    struct rpc_tls_session *tls = NULL;
+    if (client->tls && !(tls = rpc_tls_session_create(client->tls, client->server_name, err)))
+        goto fail;
+    if (rpc_transport_init(&conn->transport, &client->loop, take_fd, client->read_buffer, err) != 0)
+        goto fail;
+    rpc_transport_set_tls(&conn->transport, tls);
+    conn->has_transport = true;
+    return 0;
+fail:
+    rpc_tls_session_destroy(tls);
+    close(take_fd);
+    return -1;
+}
+
+static void on_connected(struct client_conn *conn, int take_fd)
+{
     int one = 1;
     struct ltd_err err = {0};
     setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* fails on a Unix socket */
-    rpc_timer_clear(&client->timers, &conn->connect_timer);
-    if (rpc_transport_init(&conn->transport, &client->loop, take_fd, client->read_buffer, &err) !=
-        0) {
+    if (!may_send_token(conn->client, take_fd)) {
         close(take_fd);
-        fail_connect(conn, RPC_INTERNAL, err.msg);
+        fail_connect(conn, RPC_FAILED_PRECONDITION,
+                     "the token would cross the network in plaintext; use a tls: address");
         return;
     }
-    conn->has_transport = true;
-    if (start_session(conn) != 0) {
-        fail_connect(conn, RPC_RESOURCE_EXHAUSTED, "out of memory");
+    if (open_transport(conn, take_fd, &err) != 0) {
+        fail_connect(conn, ltd_code_grpc(err.code), err.msg);
         return;
     }
-    conn->state = CLIENT_CONN_READY;
     rpc_transport_start(&conn->transport, &transport_events, conn);
-    latentd_call *next;
-    for (latentd_call *call = conn->calls; call; call = next) {
-        next = call->next;
-        client_call_submit(call);
-    }
+    if (!conn->client->tls)
+        on_ready(conn);
 }
 
 /* What the reason means to somebody at a shell. */

@@ -35,7 +35,7 @@
 
 enum client_conn_state {
     CLIENT_CONN_RESOLVING,
-    CLIENT_CONN_CONNECTING,
+    CLIENT_CONN_CONNECTING, /* TCP, then TLS */
     CLIENT_CONN_READY,
     CLIENT_CONN_RETIRED, /* the server said GOAWAY: no new calls, running ones finish */
     CLIENT_CONN_CLOSED,  /* handles are closing */
@@ -53,9 +53,9 @@ struct client_conn {
     struct client_attempt *attempt; /* the connect that is under way */
     struct rpc_timer connect_timer;
 
-    struct rpc_transport transport; /* from READY on */
+    struct rpc_transport transport; /* while has_transport: from the TCP connection on */
     bool has_transport;
-    bool greeted; /* the server's SETTINGS have come: it speaks HTTP/2 */
+    bool greeted; /* the server's SETTINGS have come: it speaks HTTP/2, and took our certificate */
     nghttp2_session *h2;
     latentd_call *calls; /* oldest first */
     latentd_call *calls_tail;
@@ -93,6 +93,10 @@ struct latentd_client {
     struct rpc_address address;
     char address_text[RPC_ADDRESS_BYTES];
     uint32_t connect_ms;
+    struct rpc_tls *tls;  /* owned; NULL: plaintext */
+    char *server_name;    /* owned; what the server's certificate must hold; NULL without TLS */
+    char *authorization;  /* owned; "Bearer …", secret; NULL: no token */
+    bool token_may_leave; /* in plaintext, to another host */
     uint8_t *read_buffer;
 
     struct client_conn *conns;

@@ -551,10 +551,17 @@ static void on_room(void *arg)
         flush_last(conn);
 }
 
+static void on_secure(void *arg)
+{
+    struct rpc_conn *conn = arg;
+    conn->who.certificate = rpc_transport_peer_name(&conn->transport);
+}
+
 static const struct rpc_transport_events transport_events = {
     .on_data = on_data,
     .on_end = on_transport_end,
     .on_room = on_room,
+    .on_secure = on_secure,
 };
 
 /* ---- output ---- */
@@ -787,15 +794,6 @@ static void on_timer(void *arg)
 
 /* ---- open ---- */
 
-static bool is_loopback(const struct sockaddr *sa)
-{
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
-    if (sa->sa_family == AF_INET)
-        return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-    return sa->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
-}
-
 static void name_peer(struct rpc_conn *conn, int fd)
 {
     struct sockaddr_storage sa;
@@ -813,7 +811,7 @@ static void name_peer(struct rpc_conn *conn, int fd)
         conn->who.uid = who.uid;
         return;
     }
-    conn->who.is_loopback = is_loopback((struct sockaddr *)&sa);
+    conn->who.is_loopback = rpc_address_is_loopback((struct sockaddr *)&sa);
     rpc_address_format((struct sockaddr *)&sa, sa_bytes, conn->peer);
     rpc_address_format_host((struct sockaddr *)&sa, conn->peer_host);
 }
@@ -862,6 +860,7 @@ struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, bool is_t
     if (rpc_transport_init(&conn->transport, shared->loop, take_fd, shared->read_buffer, err) != 0)
         goto fail_transport;
     rpc_transport_set_tls(&conn->transport, tls);
+    conn->who.is_tls = is_tls;
     rpc_transport_start(&conn->transport, &transport_events, conn);
     set_state(conn, RPC_CONN_HANDSHAKE);
     return conn;

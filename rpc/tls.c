@@ -191,13 +191,16 @@ static void print_time(const ASN1_TIME *when, char out[32])
         memcpy(out, "an unreadable date", sizeof "an unreadable date");
 }
 
-static int check_dates(const char *path, const X509 *leaf, struct ltd_err *err)
+/* Warnings are a server's: a client is a library in somebody's program, and has no log. */
+static int check_dates(const char *path, const X509 *leaf, bool is_server, struct ltd_err *err)
 {
     char text[32];
     time_t soon = time(NULL) + WARN_BEFORE_SECONDS;
     print_time(X509_get0_notAfter(leaf), text);
     if (X509_cmp_current_time(X509_get0_notAfter(leaf)) <= 0)
         return ltd_fail(err, LTD_E_INVALID, "certificate %s: expired at %s", path, text);
+    if (!is_server)
+        return 0;
     if (X509_cmp_time(X509_get0_notAfter(leaf), &soon) <= 0)
         ltd_warning("tls: certificate %s expires at %s", path, text);
     if (X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0) {
@@ -214,7 +217,7 @@ static int use_pair(SSL_CTX *ctx, const struct rpc_tls *tls, STACK_OF(X509) * ch
     if (X509_check_private_key(leaf, key) != 1)
         return ltd_fail(err, LTD_E_INVALID, "key %s: it does not belong to the certificate in %s",
                         tls->key, tls->certificate);
-    if (check_dates(tls->certificate, leaf, err) != 0)
+    if (check_dates(tls->certificate, leaf, tls->is_server, err) != 0)
         return -1;
     X509_up_ref(leaf);
     sk_X509_shift(chain);

@@ -52,7 +52,7 @@ enum rpc_tls_protocol {
  *
  * A key is refused when anybody but its owner may read it. (A key that root's group may read and
  * that is given to us by an access list, as systemd's credentials are, is fine.) A certificate
- * that is not valid yet, or expires within a week, is worth a warning in the log.
+ * of a server that is not valid yet, or expires within a week, is worth a warning in the log.
  *
  * Errors: LTD_E_INVALID naming the file and what is wrong with it (unreadable, no PEM, key of
  *         another certificate, expired), LTD_E_EXHAUSTED. Returns owned.

@@ -14,7 +14,8 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
-#define HOUR 3600
+#define HOUR  3600L
+#define MONTH (30 * 24 * HOUR)
 
 static void check(bool good, const char *what)
 {
@@ -39,8 +40,9 @@ static FILE *open_file(const char *dir, const char *name, const char *suffix, co
 static void add_name(X509_NAME *subject, const char *cn, size_t cn_bytes)
 {
     if (cn)
-        check(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)cn,
-                                         cn_bytes ? (int)cn_bytes : -1, -1, 0) == 1,
+        check(X509_NAME_add_entry_by_txt(subject, "CN", V_ASN1_UTF8STRING,
+                                         (const unsigned char *)cn, cn_bytes ? (int)cn_bytes : -1,
+                                         -1, 0) == 1,
               "common name");
 }
 
@@ -63,7 +65,7 @@ static X509 *make_unsigned(const struct cert *cert, EVP_PKEY *key)
     ASN1_INTEGER_set_uint64(X509_get_serialNumber(x), *(uint64_t *)(void *)serial >> 1);
     X509_set_version(x, X509_VERSION_3);
     X509_gmtime_adj(X509_getm_notBefore(x), cert->from_s ? cert->from_s : -HOUR);
-    X509_gmtime_adj(X509_getm_notAfter(x), cert->to_s ? cert->to_s : HOUR);
+    X509_gmtime_adj(X509_getm_notAfter(x), cert->to_s ? cert->to_s : MONTH);
     X509_set_pubkey(x, key);
     X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "O", MBSTRING_UTF8,
                                (const unsigned char *)"latentd tests", -1, -1, 0);

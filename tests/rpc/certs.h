@@ -21,7 +21,7 @@ struct cert {
     size_t cn_bytes;    /* 0: strlen(cn); else it may hold NULs */
     const char *cn2;    /* a second common name, or NULL */
     const char *san;    /* as in OpenSSL's configuration: "DNS:localhost,IP:127.0.0.1", or NULL */
-    long from_s, to_s;  /* valid from, to: seconds from now; both 0: an hour each way */
+    long from_s, to_s;  /* valid from, to: seconds from now; 0: an hour ago, in a month */
 };
 
 /* Make one in `dir`; its issuer must be there. Ends the program with a message when it cannot. */

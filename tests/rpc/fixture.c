@@ -71,6 +71,8 @@ static void on_done(void *arg)
 static void on_async(uv_async_t *async)
 {
     struct fixture *f = async->data;
+    if (atomic_load(&f->reload) == 1)
+        atomic_store(&f->reload, rpc_tls_reload(f->tls, NULL) == 0 ? 2 : 3);
     unsigned grace = atomic_exchange(&f->drain_ms, UINT32_MAX);
     if (!f->server || grace == UINT32_MAX)
         return;
@@ -102,13 +104,15 @@ static int listen_somewhere(struct fixture *f, listen_fn listen_at, struct ltd_e
     return -1;
 }
 
-struct fixture *fixture_start(const struct rpc_limits *limits)
+static int listen_tls(struct rpc_server *server, const char *address, struct ltd_err *err)
 {
-    return fixture_start_guarded(limits, NULL, NULL);
+    char with_tls[72];
+    snprintf(with_tls, sizeof with_tls, "tls:%s", address);
+    return rpc_server_listen(server, with_tls, err);
 }
 
-struct fixture *fixture_start_guarded(const struct rpc_limits *limits, rpc_authorize_fn authorize,
-                                      void *arg)
+static struct fixture *start(const struct rpc_limits *limits, struct rpc_tls *tls,
+                             rpc_authorize_fn authorize, void *arg)
 {
     struct ltd_err err = {0};
     char dir[64];
@@ -130,10 +134,42 @@ struct fixture *fixture_start_guarded(const struct rpc_limits *limits, rpc_autho
         rpc_server_listen(f->server, f->unix_address, &err) != 0 ||
         listen_somewhere(f, rpc_server_listen_pages, &err) != 0)
         fail_msg("listen: %s", err.msg);
+    if (tls) {
+        rpc_server_set_tls(f->server, tls);
+        f->tls = tls;
+        if (listen_somewhere(f, listen_tls, &err) != 0)
+            fail_msg("listen: %s", err.msg);
+        snprintf(f->tls_address, sizeof f->tls_address, "%s", rpc_server_address(f->server, 3));
+    }
     snprintf(f->pages_address, sizeof f->pages_address, "%s", rpc_server_address(f->server, 2));
     snprintf(f->address, sizeof f->address, "%s", rpc_server_address(f->server, 0));
     pthread_create(&f->thread, NULL, run, f);
     return f;
+}
+
+struct fixture *fixture_start(const struct rpc_limits *limits)
+{
+    return start(limits, NULL, NULL, NULL);
+}
+
+struct fixture *fixture_start_guarded(const struct rpc_limits *limits, rpc_authorize_fn authorize,
+                                      void *arg)
+{
+    return start(limits, NULL, authorize, arg);
+}
+
+struct fixture *fixture_start_tls(const struct rpc_limits *limits, struct rpc_tls *tls,
+                                  rpc_authorize_fn authorize)
+{
+    return start(limits, tls, authorize, NULL);
+}
+
+bool fixture_reload_tls(struct fixture *f)
+{
+    atomic_store(&f->reload, 1);
+    uv_async_send(&f->async);
+    wait_for("certificates read again", &f->reload, 2);
+    return atomic_load(&f->reload) == 2;
 }
 
 void fixture_drain(struct fixture *f, unsigned grace_ms)

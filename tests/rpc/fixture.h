@@ -16,6 +16,7 @@
 
 #include "echo.h"
 #include "rpc/server.h"
+#include "rpc/tls.h"
 
 struct fixture {
     pthread_t thread;
@@ -26,6 +27,9 @@ struct fixture {
     char address[128];      /* TCP, as the server reports it */
     char unix_address[128]; /* "unix:/tmp/…" */
     char pages_address[64]; /* TCP, for pages only */
+    struct rpc_tls *tls;    /* borrowed; NULL: no TLS */
+    char tls_address[72];   /* "tls:127.0.0.1:…", when there is TLS */
+    atomic_int reload;      /* 1: wanted; then 2: done, 3: failed */
     atomic_uint drain_ms;   /* asked for; UINT32_MAX: nothing asked */
     atomic_bool drained;    /* `done` was called */
     atomic_bool stopping;
@@ -36,6 +40,9 @@ struct fixture {
 struct fixture *fixture_start(const struct rpc_limits *limits);
 struct fixture *fixture_start_guarded(const struct rpc_limits *limits, rpc_authorize_fn authorize,
                                       void *arg);
+struct fixture *fixture_start_tls(const struct rpc_limits *limits, struct rpc_tls *tls,
+                                  rpc_authorize_fn authorize);
+bool fixture_reload_tls(struct fixture *f); /* on the server's thread; what rpc_tls_reload says */
 void fixture_drain(struct fixture *f, unsigned grace_ms); /* returns at once */
 void fixture_stop(struct fixture *f);                     /* frees */
 
