@@ -235,6 +235,21 @@ static struct live *make_live(struct job_table *table, const struct submission *
     return live;
 }
 
+/* Behind join_earlier: who repeats a request is told of the job that he has already. */
+static int check_owner(const struct job_table *table, const char *owner, struct ltd_err *err)
+{
+    struct quota_use use = {0};
+    if (!table->config.may_submit)
+        return 0;
+    for (const struct live *l = table->first; l; l = l->next) {
+        if (strcmp(l->owner, owner) != 0)
+            continue;
+        use.n_queued += l->counts_as_queued || l->stage == LIVE_QUEUEING;
+        use.running_steps += l->job ? l->job->total_steps : 0;
+    }
+    return table->config.may_submit(table->config.hook_arg, owner, &use, err);
+}
+
 /* From here on the spec belongs to the live job, also when it is refused. */
 static int accept_live(struct live *live, const struct submission *s, struct ltd_err *err)
 {
@@ -255,7 +270,8 @@ static void submit(struct job_table *table, const struct submission *s)
         return;
     }
     struct live *live = NULL;
-    if (joined == 0 && check_admission(table, s->spec, &err) == 0)
+    if (joined == 0 && check_admission(table, s->spec, &err) == 0 &&
+        check_owner(table, owner_of(s->caller), &err) == 0)
         live = make_live(table, s);
     if (!live) {
         if (err.code == LTD_OK)

@@ -28,6 +28,7 @@
 
 #include "base/err.h"
 #include "daemon/continuation.h"
+#include "daemon/quota.h"
 #include "daemon/store.h"
 #include "daemon/wire.h"
 #include "daemon/work.h"
@@ -41,8 +42,10 @@ struct job_table_config {
     const char *numerics;     /* borrowed: served.numerics, recorded with each job */
     bool fails_foreign;       /* jobs of other numerics fail at restart, instead of waiting */
     bool is_durable;          /* the log outlives the process: what stops may go on later */
-    /* Both may be NULL. How many of an owner's jobs may be at work at once, 0 = any number; and each
+    /* All may be NULL. May this owner have one more job, LTD_E_EXHAUSTED otherwise; how many of an owner's jobs may be at work at once, 0 = any number; and each
      * job when its end is in the log. */
+    int (*may_submit)(void *arg, const char *owner, const struct quota_use *use,
+                      struct ltd_err *err); /* `use` without stored_bytes */
     uint32_t (*max_running)(void *arg, const char *owner);
     void (*on_finished)(void *arg, const struct job *job);
     void *hook_arg;

@@ -154,14 +154,15 @@ uint64_t quota_steps(const struct quota *quota, const char *owner, int64_t now_u
     return sum;
 }
 
-/* When the hour will have fallen below `max`: the oldest minutes leave it first. */
+/* When the hour will have fallen below `max`: the oldest minutes leave it first. What is not charged yet
+ * does not leave it; then the hint is an hour. */
 static uint32_t wait_ms(const struct owner *o, uint64_t sum, uint64_t max, int64_t now_us)
 {
     int64_t now = now_us / US_PER_MINUTE;
     int64_t minute = now - MINUTES + 1;
     for (; minute <= now && sum >= max; minute++) {
         size_t i = (size_t)(minute % MINUTES);
-        if (o->minute[i] == minute)
+        if (o && o->minute[i] == minute)
             sum -= o->steps[i];
     }
     int64_t free_us = (minute - 1 + MINUTES) * US_PER_MINUTE;
@@ -193,6 +194,8 @@ int quota_may_submit(const struct quota *quota, const char *owner,
         return refuse(err, 0);
     }
     uint64_t steps = limits->max_steps_per_hour ? quota_steps(quota, owner, now_us) : 0;
+    if (__builtin_add_overflow(steps, use->running_steps, &steps))
+        steps = UINT64_MAX;
     if (limits->max_steps_per_hour && steps >= limits->max_steps_per_hour) {
         ltd_fail(err, LTD_E_EXHAUSTED, "%s took %llu steps in the last hour, at most %llu are his",
                  owner, (unsigned long long)steps, (unsigned long long)limits->max_steps_per_hour);

@@ -34,6 +34,7 @@ struct quota_limits {
 struct quota_use {
     uint64_t n_queued;
     uint64_t stored_bytes;
+    uint64_t running_steps; /* of jobs that are not finished and so not charged yet */
 };
 
 struct quota;

@@ -2,68 +2,56 @@
 /* daemon/service.c - the table of methods, and what the handlers' files share. */
 #include "daemon/service.h"
 
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/auth.h"
 #include "daemon/spec_decode.h"
+
+/* One row per method; `open` when its client streams. No rights: open to everybody. */
+static const struct row {
+    const char *path;
+    rpc_handler_fn handler;
+    rpc_open_fn open;
+    uint32_t rights;
+    bool has_prompt; /* its requests may be long */
+} rows[] = {
+    {"/latentd.v1.Inference/Generate", inference_generate, NULL, AUTH_INFERENCE, true},
+    {"/latentd.v1.Inference/Score", inference_score, NULL, AUTH_INFERENCE, true},
+    {"/latentd.v1.Inference/Tokenize", inference_tokenize, NULL, AUTH_INFERENCE, true},
+    {"/latentd.v1.Inference/Detokenize", inference_detokenize, NULL, AUTH_INFERENCE, true},
+    {"/latentd.v1.Jobs/Submit", jobs_submit, NULL, AUTH_JOBS, true},
+    {"/latentd.v1.Jobs/Watch", jobs_watch, NULL, AUTH_JOBS, false},
+    {"/latentd.v1.Jobs/Get", jobs_get, NULL, AUTH_JOBS, false},
+    {"/latentd.v1.Jobs/List", jobs_list, NULL, AUTH_JOBS, false},
+    {"/latentd.v1.Jobs/Cancel", jobs_cancel, NULL, AUTH_JOBS, false},
+    {"/latentd.v1.Jobs/Delete", jobs_delete, NULL, AUTH_JOBS, false},
+    {"/latentd.v1.Jobs/Continue", jobs_continue, NULL, AUTH_JOBS, false},
+    {"/latentd.v1.Jobs/SetPriority", jobs_set_priority, NULL, AUTH_JOBS, false},
+    {"/latentd.v1.Cluster/GetModel", cluster_get_model, NULL, AUTH_CLUSTER, false},
+    {"/latentd.v1.Cluster/GetStatus", cluster_get_status, NULL, AUTH_CLUSTER, false},
+    {"/latentd.v1.Admin/Drain", admin_drain, NULL, AUTH_ADMIN, false},
+    {"/grpc.health.v1.Health/Check", health_check, NULL, 0, false},
+    {"/grpc.health.v1.Health/Watch", health_watch, NULL, 0, false},
+    {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", NULL, reflection_open, 0, false},
+    {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", NULL, reflection_open, 0,
+     false},
+};
+static_assert(sizeof rows / sizeof *rows == SERVICE_N_METHODS, "service.h says how many");
 
 void service_fill_methods(struct service *service, struct rpc_method *methods, size_t prompt_bytes,
                           size_t other_bytes)
 {
-    const struct rpc_method rows[SERVICE_N_METHODS] = {
-        {.path = "/latentd.v1.Inference/Generate",
-         .max_request_bytes = prompt_bytes,
-         .handler = inference_generate},
-        {.path = "/latentd.v1.Inference/Score",
-         .max_request_bytes = prompt_bytes,
-         .handler = inference_score},
-        {.path = "/latentd.v1.Inference/Tokenize",
-         .max_request_bytes = prompt_bytes,
-         .handler = inference_tokenize},
-        {.path = "/latentd.v1.Inference/Detokenize",
-         .max_request_bytes = prompt_bytes,
-         .handler = inference_detokenize},
-        {.path = "/latentd.v1.Jobs/Submit",
-         .max_request_bytes = prompt_bytes,
-         .handler = jobs_submit},
-        {.path = "/latentd.v1.Jobs/Watch", .max_request_bytes = other_bytes, .handler = jobs_watch},
-        {.path = "/latentd.v1.Jobs/Get", .max_request_bytes = other_bytes, .handler = jobs_get},
-        {.path = "/latentd.v1.Jobs/List", .max_request_bytes = other_bytes, .handler = jobs_list},
-        {.path = "/latentd.v1.Jobs/Cancel",
-         .max_request_bytes = other_bytes,
-         .handler = jobs_cancel},
-        {.path = "/latentd.v1.Jobs/Delete",
-         .max_request_bytes = other_bytes,
-         .handler = jobs_delete},
-        {.path = "/latentd.v1.Jobs/Continue",
-         .max_request_bytes = other_bytes,
-         .handler = jobs_continue},
-        {.path = "/latentd.v1.Jobs/SetPriority",
-         .max_request_bytes = other_bytes,
-         .handler = jobs_set_priority},
-        {.path = "/latentd.v1.Cluster/GetModel",
-         .max_request_bytes = other_bytes,
-         .handler = cluster_get_model},
-        {.path = "/latentd.v1.Cluster/GetStatus",
-         .max_request_bytes = other_bytes,
-         .handler = cluster_get_status},
-        {.path = "/grpc.health.v1.Health/Check",
-         .max_request_bytes = other_bytes,
-         .handler = health_check},
-        {.path = "/grpc.health.v1.Health/Watch",
-         .max_request_bytes = other_bytes,
-         .handler = health_watch},
-        {.path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-         .max_request_bytes = other_bytes,
-         .open = reflection_open},
-        {.path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-         .max_request_bytes = other_bytes,
-         .open = reflection_open},
-    };
-    memcpy(methods, rows, sizeof rows);
     for (size_t i = 0; i < SERVICE_N_METHODS; i++)
-        methods[i].arg = service;
+        methods[i] = (struct rpc_method){
+            .path = rows[i].path,
+            .max_request_bytes = rows[i].has_prompt ? prompt_bytes : other_bytes,
+            .handler = rows[i].handler,
+            .open = rows[i].open,
+            .rights = rows[i].rights,
+            .arg = service,
+        };
     service->methods = methods;
     service->n_methods = SERVICE_N_METHODS;
 }
@@ -91,29 +79,32 @@ void *service_unpack(struct rpc_call *call, struct unpack *u,
     struct ltd_err err = {0};
     void *message = unpack_request(u, descriptor, request, len, &err);
     if (!message)
-        rpc_call_finish_err(call, &err);
+        service_fail(call, &err);
     return message;
-}
-
-void service_set_client(const struct rpc_call *call, struct job_spec *spec)
-{
-    if (!spec->client[0])
-        snprintf(spec->client, sizeof spec->client, "%s", rpc_call_peer_host(call));
 }
 
 struct job_spec *service_decode_spec(const struct service *service, const struct rpc_call *call,
                                      const Latentd__V1__JobSpec *message, struct ltd_err *err)
 {
     struct job_spec *spec = spec_decode(message, service->served, err);
-    if (spec)
-        service_set_client(call, spec);
+    if (spec && service_set_client(call, spec, err) != 0) {
+        spec_destroy(spec);
+        return NULL;
+    }
     return spec;
+}
+
+static void fail_for_memory(struct rpc_call *call, const char *what)
+{
+    struct ltd_err err;
+    ltd_fail(&err, LTD_E_EXHAUSTED, "no memory for %s", what);
+    service_fail(call, &err);
 }
 
 void service_reply_bytes(struct rpc_call *call, const struct ltd_bytes *bytes)
 {
     if (bytes->failed)
-        rpc_call_finish(call, LTD_E_EXHAUSTED, "no memory for an answer");
+        fail_for_memory(call, "an answer");
     else
         rpc_call_reply(call, bytes->data, bytes->len);
 }
@@ -142,7 +133,7 @@ struct pending *pending_make(struct rpc_call *call, struct service *service)
     static const struct rpc_call_ops ops = {.on_end = on_pending_end};
     struct pending *pending = malloc(sizeof *pending);
     if (!pending) {
-        rpc_call_finish(call, LTD_E_EXHAUSTED, "no memory for a request");
+        fail_for_memory(call, "a request");
         return NULL;
     }
     *pending = (struct pending){.call = call, .service = service};

@@ -10,8 +10,11 @@
  *     latentd.v1.Jobs        service_jobs.c        Submit, Watch, Get, List, Cancel, Delete,
  *                                                  Continue, SetPriority
  *     latentd.v1.Cluster     service_cluster.c     GetModel, GetStatus
+ *     latentd.v1.Admin       service_admin.c       Drain
  *     grpc.health.v1.Health  service_health.c      Check, Watch
  *     grpc.reflection        service_reflection.c  ServerReflectionInfo of v1 and v1alpha
+ *
+ * Who calls, and what follows from it, is in service_access.c.
  *
  * Threads: loop thread.
  * Contract: docs/api.md, proto/.
@@ -33,9 +36,11 @@
 #include "rpc/call.h"
 #include "rpc/service.h"
 
-#define SERVICE_N_METHODS 18
+#define SERVICE_N_METHODS 19
 
+struct auth;
 struct health_watcher;
+struct quota;
 
 /* Everything that handlers reach. Filled by daemon/app.c, alive as long as the rpc server. */
 struct service {
@@ -51,6 +56,12 @@ struct service {
     /* The table that service_fill_methods made: Health and reflection name the services in it. */
     const struct rpc_method *methods; /* [n_methods], borrowed */
     size_t n_methods;
+    struct auth *auth;   /* borrowed; NULL: nobody is asked who calls */
+    struct quota *quota; /* borrowed; NULL with auth NULL */
+    /* Begin to drain; NULL: cannot be. *grace_seconds < 0 stands for the option's value, and on return
+     * the one used is there. Errors: LTD_E_PRECONDITION (it drains already). */
+    int (*drain)(void *arg, double *grace_seconds, struct ltd_err *err);
+    void *drain_arg;
 };
 
 /*
@@ -93,6 +104,8 @@ void jobs_set_priority(struct rpc_call *call, const uint8_t *request, size_t len
 void cluster_get_model(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 void cluster_get_status(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 
+void admin_drain(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+
 void health_check(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 void health_watch(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 
@@ -106,11 +119,15 @@ void *service_unpack(struct rpc_call *call, struct unpack *u,
                      const ProtobufCMessageDescriptor *descriptor, const uint8_t *request,
                      size_t len);
 
-/* A spec as a job of this call: spec_decode, and whose account it goes on when it does not say. */
+/* A spec as a job of this call: spec_decode, and the account that it goes on. */
 struct job_spec *service_decode_spec(const struct service *service, const struct rpc_call *call,
                                      const Latentd__V1__JobSpec *message, struct ltd_err *err);
-/* A job that names no client goes on the account of the address that the call came from. */
-void service_set_client(const struct rpc_call *call, struct job_spec *spec);
+
+/* End a call with an error, its reason (docs/api.md lists them), and for a bug of ours a number that
+ * is in the log, too. */
+void service_fail(struct rpc_call *call, const struct ltd_err *err);
+/* The reason of an error that has none of its own. */
+const char *service_reason_of(enum ltd_code code);
 
 /* Answer a unary call with a generated message, or with bytes that may have failed. */
 void service_reply(struct rpc_call *call, const ProtobufCMessage *message);
@@ -128,6 +145,32 @@ struct pending {
 /* NULL after the call was ended for lack of memory. */
 struct pending *pending_make(struct rpc_call *call, struct service *service);
 struct rpc_call *pending_take(struct pending *pending);
+
+/* ------------------------------------------------------------- who calls (service_access.c) */
+
+/* The caller as the job table wants him; borrows from the call. */
+struct job_caller service_caller(const struct rpc_call *call);
+/* Whether a job exists for this caller: his own, nobody's, or any for an admin. */
+bool service_may_see(const struct rpc_call *call, const struct job *job);
+bool service_is_admin(const struct rpc_call *call);
+/* LTD_E_PERMISSION, reason ROLE, for `what` (a field) without these rights (daemon/auth.h). */
+int service_check_right(const struct service *service, const struct rpc_call *call, uint32_t right,
+                        const char *what, struct ltd_err *err);
+
+/*
+ * service_set_client - the account of a spec: what it says, as a part of the caller's own when he has
+ * a name and is no admin; when it says nothing, his name, or the address that the call came from.
+ * Errors: LTD_E_INVALID when name and client together are too long.
+ */
+int service_set_client(const struct rpc_call *call, struct job_spec *spec, struct ltd_err *err);
+
+/* Limits of owners for the job table: only with `auth` and `quota`. */
+void service_fill_hooks(struct service *service, struct job_table_config *config);
+/* The same for Score, which is no job. */
+int service_may_score(struct service *service, const struct rpc_call *call, struct ltd_err *err);
+void service_charge(struct service *service, const char *owner, uint64_t steps, int64_t at_us);
+/* Owners' hours from the jobs of the log, after a restart; before the first submit. */
+void service_restore_quota(struct service *service);
 
 /* 1..JOB_REQUEST_ID_CHARS printable ASCII characters, or none; LTD_E_INVALID otherwise. */
 int service_take_request_id(const ProtobufCBinaryData *field, char out[JOB_REQUEST_ID_CHARS + 1],

@@ -80,7 +80,7 @@ void cluster_get_model(struct rpc_call *call, const uint8_t *request, size_t len
     int rc = spec_check_model(&m->name, service->served, &err);
     unpack_free(&u);
     if (rc != 0) {
-        rpc_call_finish_err(call, &err);
+        service_fail(call, &err);
         return;
     }
     fill_model(service->served, &model);
@@ -259,7 +259,7 @@ void cluster_get_status(struct rpc_call *call, const uint8_t *request, size_t le
     if (status)
         latentd__v1__cluster_status__init(&status->m);
     if (!status || fill_ranks(status, service->served) != 0) {
-        rpc_call_finish(call, LTD_E_EXHAUSTED, "no memory for an answer");
+        service_reply_bytes(call, &(struct ltd_bytes){.failed = true});
     } else {
         engine_get_stats(service->engine, &status->stats);
         engine_get_depths(service->engine, &status->depths);

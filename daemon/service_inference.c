@@ -7,9 +7,12 @@
  *
  * Statuses: docs/api.md.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "daemon/auth.h"
 #include "daemon/service.h"
 #include "daemon/spec_decode.h"
 #include "daemon/watch.h"
@@ -36,7 +39,7 @@ static void start_watch(void *arg, const struct job *job, const struct ltd_err *
     if (call && job)
         watch_start(service, call, job, &options);
     else if (call)
-        rpc_call_finish_err(call, err);
+        service_fail(call, err);
     else if (job && options.cancel_on_end)
         job_table_cancel(service->jobs, job, ENGINE_FINISH_CANCELLED, ignore_answer, NULL);
 }
@@ -53,12 +56,14 @@ void inference_generate(struct rpc_call *call, const uint8_t *request, size_t le
         return;
     bool keeps_job = m->keep_on_disconnect;
     struct job_spec *spec = NULL;
-    if (service_take_request_id(&m->request_id, request_id, &err) == 0)
+    if ((!keeps_job ||
+         service_check_right(service, call, AUTH_JOBS, "keep_on_disconnect", &err) == 0) &&
+        service_take_request_id(&m->request_id, request_id, &err) == 0)
         spec = service_decode_spec(service, call, m->spec, &err);
     unpack_free(&u);
     struct pending *pending = NULL;
     if (!spec)
-        rpc_call_finish_err(call, &err);
+        service_fail(call, &err);
     else
         pending = pending_make(call, service);
     if (!pending) {
@@ -66,8 +71,9 @@ void inference_generate(struct rpc_call *call, const uint8_t *request, size_t le
         return;
     }
     pending->keeps_job = keeps_job;
-    job_table_submit(service->jobs, spec, &(struct job_caller){0}, request_id, start_watch,
-                     pending);
+    struct job_caller caller = service_caller(call);
+    caller.is_attached = !keeps_job;
+    job_table_submit(service->jobs, spec, &caller, request_id, start_watch, pending);
 }
 
 /* ----------------------------------------------------------------------------------- score */
@@ -78,6 +84,7 @@ struct score {
     struct rpc_call *call;   /* NULL: it ended early */
     struct job_spec *spec;   /* owned */
     struct ltd_bytes answer; /* a packed ScoreResponse once SCORED came */
+    char owner[RPC_IDENTITY_BYTES];
 };
 
 static void destroy_score(struct score *score)
@@ -120,16 +127,18 @@ static void keep_scores(struct score *score, const struct engine_event *event)
 static void answer_score(struct score *score, const struct engine_event *event)
 {
     struct rpc_call *call = score->call;
+    struct ltd_err err;
     switch (event->finish) {
     case ENGINE_FINISH_SCORED:
         score->service->n_scored++;
         service_reply_bytes(call, &score->answer);
         return;
     case ENGINE_FINISH_CANCELLED: /* the call is here, so nobody but the drain did it */
-        rpc_call_finish(call, LTD_E_UNAVAILABLE, "the service stops; ask again");
+        ltd_fail(&err, LTD_E_UNAVAILABLE, "the service stops; ask again");
+        service_fail(call, &err);
         return;
     case ENGINE_FINISH_ERROR:
-        rpc_call_finish_err(call, &event->error);
+        service_fail(call, &event->error);
         return;
     case ENGINE_FINISH_EOS:
     case ENGINE_FINISH_STOP:
@@ -137,7 +146,8 @@ static void answer_score(struct score *score, const struct engine_event *event)
     case ENGINE_FINISH_DEADLINE:
         break;
     }
-    rpc_call_finish(call, LTD_E_INTERNAL, "the scores ended without a result");
+    ltd_fail(&err, LTD_E_INTERNAL, "the scores ended without a result");
+    service_fail(call, &err);
 }
 
 static void on_score_event(struct work *work, const struct engine_event *event)
@@ -152,6 +162,7 @@ static void on_score_event(struct work *work, const struct engine_event *event)
         rpc_call_set_ops(score->call, &nothing, NULL);
         answer_score(score, event);
     }
+    service_charge(score->service, score->owner, event->total_steps, ltd_wall_us());
     destroy_score(score);
 }
 
@@ -184,13 +195,15 @@ static int start_score(struct service *service, struct rpc_call *call, struct jo
     static const struct rpc_call_ops ops = {.on_end = on_score_end};
     static const struct rpc_call_ops nothing = {0};
     struct score *score = calloc(1, sizeof *score);
-    if (!score || check_admission(service, take_spec, err) != 0) {
+    if (!score || check_admission(service, take_spec, err) != 0 ||
+        service_may_score(service, call, err) != 0) {
         free(score);
         spec_destroy(take_spec);
         return err->code ? -1 : ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a request");
     }
     score->service = service;
     score->call = call;
+    snprintf(score->owner, sizeof score->owner, "%s", rpc_call_identity(call)->name);
     score->spec = take_spec;
     score->work.spec = take_spec;
     score->work.on_event = on_score_event;
@@ -213,10 +226,12 @@ void inference_score(struct rpc_call *call, const uint8_t *request, size_t len, 
         return;
     struct job_spec *spec = spec_decode_score(m, service->served, &err);
     unpack_free(&u);
-    if (spec)
-        service_set_client(call, spec);
+    if (spec && service_set_client(call, spec, &err) != 0) {
+        spec_destroy(spec);
+        spec = NULL;
+    }
     if (!spec || start_score(service, call, spec, &err) != 0)
-        rpc_call_finish_err(call, &err);
+        service_fail(call, &err);
 }
 
 /* -------------------------------------------------------------------------------- tokenize */
@@ -252,7 +267,7 @@ static void reply_tokens(struct rpc_call *call, const struct served *served,
     Latentd__V1__TokenizeResponse m = LATENTD__V1__TOKENIZE_RESPONSE__INIT;
     ProtobufCBinaryData *pieces = calloc(tokens->n + 1, sizeof *pieces);
     if (!pieces) {
-        rpc_call_finish(call, LTD_E_EXHAUSTED, "no memory for an answer");
+        service_reply_bytes(call, &(struct ltd_bytes){.failed = true});
         return;
     }
     for (size_t i = 0; i < tokens->n; i++)
@@ -279,7 +294,7 @@ void inference_tokenize(struct rpc_call *call, const uint8_t *request, size_t le
     if (tokenize(m, service->served, &tokens, &err) == 0)
         reply_tokens(call, service->served, &tokens);
     else
-        rpc_call_finish_err(call, &err);
+        service_fail(call, &err);
     model_tokens_fini(&tokens);
     unpack_free(&u);
 }
@@ -318,7 +333,7 @@ void inference_detokenize(struct rpc_call *call, const uint8_t *request, size_t 
         response.text = wire_text((const char *)text.data, text.len);
         service_reply(call, &response.base);
     } else {
-        rpc_call_finish_err(call, &err);
+        service_fail(call, &err);
     }
     ltd_bytes_fini(&text);
     unpack_free(&u);

@@ -28,11 +28,12 @@ static bool take_id(struct rpc_call *call, const ProtobufCBinaryData *name,
     int shown = name->len > 80 ? 80 : (int)name->len;
     ltd_fail(&err, LTD_E_INVALID, "name: found \"%.*s\", expected jobs/ and %d characters", shown,
              shown ? text : "", JOB_ID_CHARS);
-    rpc_call_finish_err(call, &err);
+    service_fail(call, &err);
     return false;
 }
 
-/* The job that "jobs/{id}" names, or NULL after the call was ended. */
+/* The job that "jobs/{id}" names, or NULL after the call was ended. One of somebody else is told from
+ * none by nobody. */
 static const struct job *find_named(struct rpc_call *call, struct service *service,
                                     const ProtobufCBinaryData *name)
 {
@@ -41,10 +42,11 @@ static const struct job *find_named(struct rpc_call *call, struct service *servi
     if (!take_id(call, name, id))
         return NULL;
     const struct job *job = store_find(service->store, id);
-    if (job)
+    if (job && service_may_see(call, job))
         return job;
     ltd_fail(&err, LTD_E_NOT_FOUND, "job %s: unknown, or finished and forgotten", id);
-    rpc_call_finish_err(call, &err);
+    ltd_err_reason(&err, "JOB_NOT_FOUND");
+    service_fail(call, &err);
     return NULL;
 }
 
@@ -55,7 +57,7 @@ static void reply_job(struct rpc_call *call, struct service *service, const stru
     struct ltd_err err = {0};
     ltd_bytes_init(&bytes);
     if (wire_put_job(service->store, job, parts, &bytes, &err) != 0)
-        rpc_call_finish_err(call, &err);
+        service_fail(call, &err);
     else
         service_reply_bytes(call, &bytes);
     ltd_bytes_fini(&bytes);
@@ -72,7 +74,7 @@ static void answer_with_job(void *arg, const struct job *job, const struct ltd_e
     if (job)
         reply_job(call, service, job, WIRE_JOB_SPEC | WIRE_JOB_OUTPUT);
     else
-        rpc_call_finish_err(call, err);
+        service_fail(call, err);
 }
 
 /* ---------------------------------------------------------------------------------- submit */
@@ -93,12 +95,12 @@ void jobs_submit(struct rpc_call *call, const uint8_t *request, size_t len, void
     unpack_free(&u);
     struct pending *pending = NULL;
     if (!spec)
-        rpc_call_finish_err(call, &err);
+        service_fail(call, &err);
     else
         pending = pending_make(call, service);
+    struct job_caller caller = service_caller(call);
     if (pending)
-        job_table_submit(service->jobs, spec, &(struct job_caller){0}, request_id, answer_with_job,
-                         pending);
+        job_table_submit(service->jobs, spec, &caller, request_id, answer_with_job, pending);
     else
         spec_destroy(spec);
 }
@@ -124,7 +126,7 @@ void jobs_watch(struct rpc_call *call, const uint8_t *request, size_t len, void 
                  "after_seq: found %llu, expected at most %llu, the last event "
                  "of job %s",
                  (unsigned long long)options.after_seq, (unsigned long long)job->last_seq, job->id);
-        rpc_call_finish_err(call, &err);
+        service_fail(call, &err);
         return;
     }
     watch_start(service, call, job, &options);
@@ -146,9 +148,61 @@ void jobs_get(struct rpc_call *call, const uint8_t *request, size_t len, void *a
         reply_job(call, service, job, WIRE_JOB_SPEC | WIRE_JOB_OUTPUT);
 }
 
+/* Texts of a query, which ends before the request does. */
+struct list_texts {
+    char label[SPEC_LABEL_BYTES + 1];
+    char before[JOB_ID_CHARS + 1];
+    char client[SPEC_CLIENT_BYTES + 1];
+    char owner[JOB_OWNER_BYTES];
+};
+
+static int take_text(const char *field, const ProtobufCBinaryData *text, char *out, size_t size,
+                     struct ltd_err *err)
+{
+    if (text->len >= size)
+        return ltd_fail(err, LTD_E_INVALID, "%s: found %zu bytes, expected at most %zu", field,
+                        text->len, size - 1);
+    if (text->len)
+        memcpy(out, text->data, text->len);
+    out[text->len] = '\0';
+    return 0;
+}
+
+static int take_states(const Latentd__V1__ListJobsRequest *m, struct store_query *query,
+                       struct ltd_err *err)
+{
+    for (size_t i = 0; i < m->n_states; i++) {
+        if ((int)m->states[i] < JOB_QUEUED || (int)m->states[i] > JOB_FAILED)
+            return ltd_fail(err, LTD_E_INVALID, "states[%zu]: found %d, expected %d to %d", i,
+                            (int)m->states[i], JOB_QUEUED, JOB_FAILED);
+        query->states |= 1u << m->states[i];
+    }
+    return 0;
+}
+
+/* Everybody sees his own jobs and those that are nobody's; an admin sees all, or somebody's. */
+static int take_owner(const struct rpc_call *call, const struct list_texts *texts,
+                      struct store_query *query, struct ltd_err *err)
+{
+    const char *name = rpc_call_identity(call)->name;
+    if (service_is_admin(call)) {
+        query->owner = *texts->owner ? texts->owner : NULL;
+        return 0;
+    }
+    query->owner = name;
+    query->or_unowned = !*texts->owner;
+    if (!*texts->owner || strcmp(texts->owner, name) == 0)
+        return 0;
+    ltd_fail(err, LTD_E_PERMISSION,
+             "owner: found \"%s\", expected \"\" or one's own name without "
+             "the right admin",
+             texts->owner);
+    return ltd_err_reason(err, "ROLE");
+}
+
 /* The token of a page is the id of its last job: the next page holds what was made before it. */
-static int take_query(const Latentd__V1__ListJobsRequest *m, struct store_query *query, char *label,
-                      char *before, struct ltd_err *err)
+static int take_query(const struct rpc_call *call, const Latentd__V1__ListJobsRequest *m,
+                      struct list_texts *texts, struct store_query *query, struct ltd_err *err)
 {
     if (m->page_size > PAGE_MAX)
         return ltd_fail(err, LTD_E_INVALID, "page_size: found %u, expected at most %d",
@@ -159,22 +213,23 @@ static int take_query(const Latentd__V1__ListJobsRequest *m, struct store_query 
                         "page_token: found %zu bytes that no page gave, "
                         "expected the next_page_token of a page",
                         m->page_token.len);
-    if (m->label.len > SPEC_LABEL_BYTES)
-        return ltd_fail(err, LTD_E_INVALID, "label: found %zu bytes, expected at most %d",
-                        m->label.len, SPEC_LABEL_BYTES);
-    for (size_t i = 0; i < m->n_states; i++) {
-        if ((int)m->states[i] < JOB_QUEUED || (int)m->states[i] > JOB_FAILED)
-            return ltd_fail(err, LTD_E_INVALID, "states[%zu]: found %d, expected %d to %d", i,
-                            (int)m->states[i], JOB_QUEUED, JOB_FAILED);
-        query->states |= 1u << m->states[i];
-    }
-    if (m->label.len)
-        memcpy(label, m->label.data, m->label.len);
-    if (m->page_token.len)
-        memcpy(before, m->page_token.data, m->page_token.len);
-    query->label = label;
-    query->before_id = before;
-    return 0;
+    if (m->created_after_us < 0 || m->created_before_us < 0)
+        return ltd_fail(
+            err, LTD_E_INVALID, "created_%s_us: found %lld, expected 0 or a time",
+            m->created_after_us < 0 ? "after" : "before",
+            (long long)(m->created_after_us < 0 ? m->created_after_us : m->created_before_us));
+    if (take_text("page_token", &m->page_token, texts->before, sizeof texts->before, err) != 0 ||
+        take_text("label", &m->label, texts->label, sizeof texts->label, err) != 0 ||
+        take_text("client", &m->client, texts->client, sizeof texts->client, err) != 0 ||
+        take_text("owner", &m->owner, texts->owner, sizeof texts->owner, err) != 0 ||
+        take_states(m, query, err) != 0)
+        return -1;
+    query->label = texts->label;
+    query->before_id = texts->before;
+    query->client = texts->client;
+    query->created_after_us = m->created_after_us;
+    query->created_before_us = m->created_before_us;
+    return take_owner(call, texts, query, err);
 }
 
 static void reply_list(struct rpc_call *call, struct service *service,
@@ -206,16 +261,16 @@ void jobs_list(struct rpc_call *call, const uint8_t *request, size_t len, void *
     struct unpack u;
     struct ltd_err err = {0};
     struct store_query query = {0};
-    char label[SPEC_LABEL_BYTES + 1] = "", before[JOB_ID_CHARS + 1] = "";
+    struct list_texts texts;
     Latentd__V1__ListJobsRequest *m =
         service_unpack(call, &u, &latentd__v1__list_jobs_request__descriptor, request, len);
     if (!m)
         return;
     size_t page_size = m->page_size ? m->page_size : PAGE_DEFAULT;
-    int rc = take_query(m, &query, label, before, &err);
+    int rc = take_query(call, m, &texts, &query, &err);
     unpack_free(&u);
     if (rc != 0)
-        rpc_call_finish_err(call, &err);
+        service_fail(call, &err);
     else
         reply_list(call, service, &query, page_size);
 }
@@ -247,7 +302,7 @@ static void answer_deleted(void *arg, const struct job *job, const struct ltd_er
     if (err->code == LTD_OK)
         service_reply(call, &response.base);
     else
-        rpc_call_finish_err(call, err);
+        service_fail(call, err);
 }
 
 void jobs_delete(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
@@ -283,9 +338,10 @@ static void continue_job(struct service *service, struct pending *pending, const
                          const struct continuation_ask *ask, const char *request_id)
 {
     const struct job *job = store_find(service->store, id);
-    if (!job) {
+    struct job_caller caller = service_caller(pending->call);
+    if (!job || !service_may_see(pending->call, job)) {
         struct job_continue_again again = {
-            .old_id = id, .ask = *ask, .owner = "", .request_id = request_id};
+            .old_id = id, .ask = *ask, .owner = caller.owner, .request_id = request_id};
         job_table_continue_again(service->jobs, &again, answer_with_job, pending);
         return;
     }
@@ -293,7 +349,7 @@ static void continue_job(struct service *service, struct pending *pending, const
     struct job_continue how = {
         .job = job,
         .ask = *ask,
-        .caller = &(struct job_caller){0},
+        .caller = &caller,
         .request_id = request_id,
         .decode = decode_for,
         .decode_arg = &decoding,
@@ -314,7 +370,7 @@ void jobs_continue(struct rpc_call *call, const uint8_t *request, size_t len, vo
     struct continuation_ask ask = {.more_tokens = m->more_tokens, .more_steps = m->more_steps};
     bool is_good = service_take_request_id(&m->request_id, request_id, &err) == 0;
     if (!is_good)
-        rpc_call_finish_err(call, &err);
+        service_fail(call, &err);
     is_good = is_good && take_id(call, &m->name, id);
     unpack_free(&u);
     struct pending *pending = is_good ? pending_make(call, service) : NULL;
@@ -336,7 +392,7 @@ void jobs_set_priority(struct rpc_call *call, const uint8_t *request, size_t len
     if (priority > SPEC_PRIORITY_MAX) {
         ltd_fail(&err, LTD_E_INVALID, "priority: found %u, expected 0 to %d", priority,
                  SPEC_PRIORITY_MAX);
-        rpc_call_finish_err(call, &err);
+        service_fail(call, &err);
     } else {
         job = find_named(call, service, &m->name);
     }

@@ -208,6 +208,7 @@ static void put_job_facts(const struct job *job, struct ltd_bytes *out)
     m.total_steps = job->total_steps;
     m.priority = job->priority;
     m.client = wire_text(job->client, strlen(job->client));
+    m.owner = wire_text(job->owner, strlen(job->owner));
     m.predicted_end_us = job->predicted_end_us;
     m.late = job->late;
     if (job->continues[0]) {

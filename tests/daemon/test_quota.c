@@ -95,7 +95,7 @@ static void no_limit_refuses_nothing(void **state)
 {
     struct quota *quota = make();
     struct ltd_err err;
-    struct quota_use much = {1000000, UINT64_MAX};
+    struct quota_use much = {1000000, UINT64_MAX, UINT64_MAX};
     (void)state;
     quota_charge_steps(quota, "alice", UINT64_MAX, NOON);
     quota_charge_steps(quota, "alice", UINT64_MAX, NOON);
@@ -110,8 +110,8 @@ static void waiting_jobs_are_counted_and_refused_with_the_queue_s_hint(void **st
     struct ltd_err err;
     struct quota_limits limits = {.max_queued = 3};
     (void)state;
-    assert_int_equal(ask(quota, &limits, &(struct quota_use){2, 0}, NOON, &err), 0);
-    assert_int_equal(ask(quota, &limits, &(struct quota_use){3, 0}, NOON, &err), -1);
+    assert_int_equal(ask(quota, &limits, &(struct quota_use){.n_queued = 2}, NOON, &err), 0);
+    assert_int_equal(ask(quota, &limits, &(struct quota_use){.n_queued = 3}, NOON, &err), -1);
     assert_int_equal(err.code, LTD_E_EXHAUSTED);
     assert_string_equal(err.reason, "QUOTA");
     assert_int_equal(err.retry_after_ms, 1500);
@@ -125,8 +125,10 @@ static void stored_bytes_are_refused_without_a_hint(void **state)
     struct ltd_err err;
     struct quota_limits limits = {.max_stored_bytes = 1 << 20};
     (void)state;
-    assert_int_equal(ask(quota, &limits, &(struct quota_use){0, (1 << 20) - 1}, NOON, &err), 0);
-    assert_int_equal(ask(quota, &limits, &(struct quota_use){0, 1 << 20}, NOON, &err), -1);
+    assert_int_equal(
+        ask(quota, &limits, &(struct quota_use){.stored_bytes = (1 << 20) - 1}, NOON, &err), 0);
+    assert_int_equal(ask(quota, &limits, &(struct quota_use){.stored_bytes = 1 << 20}, NOON, &err),
+                     -1);
     assert_int_equal(err.code, LTD_E_EXHAUSTED);
     assert_string_equal(err.reason, "QUOTA");
     assert_int_equal(err.retry_after_ms, 0);
@@ -153,6 +155,24 @@ static void steps_are_refused_until_enough_of_the_hour_has_passed(void **state)
     assert_in_range(later, NOON + 70 * MINUTE, NOON + 70 * MINUTE + 999);
     assert_int_equal(ask(quota, &limits, &none, later - 1000, &err), -1);
     assert_int_equal(ask(quota, &limits, &none, later, &err), 0);
+    quota_destroy(quota);
+}
+
+static void steps_of_running_jobs_count_before_they_are_charged(void **state)
+{
+    struct quota *quota = make();
+    struct ltd_err err;
+    struct quota_limits limits = {.max_steps_per_hour = 1000};
+    (void)state;
+    assert_int_equal(ask(quota, &limits, &(struct quota_use){.running_steps = 999}, NOON, &err), 0);
+    assert_int_equal(ask(quota, &limits, &(struct quota_use){.running_steps = 1000}, NOON, &err),
+                     -1);
+    assert_int_equal(err.retry_after_ms, 3600000);
+    quota_charge_steps(quota, "alice", 600, NOON);
+    assert_int_equal(ask(quota, &limits, &(struct quota_use){.running_steps = 399}, NOON, &err), 0);
+    assert_int_equal(ask(quota, &limits, &(struct quota_use){.running_steps = 400}, NOON, &err),
+                     -1);
+    assert_int_equal(err.retry_after_ms, 3600000);
     quota_destroy(quota);
 }
 
@@ -201,6 +221,7 @@ int main(void)
         cmocka_unit_test(waiting_jobs_are_counted_and_refused_with_the_queue_s_hint),
         cmocka_unit_test(stored_bytes_are_refused_without_a_hint),
         cmocka_unit_test(steps_are_refused_until_enough_of_the_hour_has_passed),
+        cmocka_unit_test(steps_of_running_jobs_count_before_they_are_charged),
         cmocka_unit_test(other_owners_do_not_count),
         cmocka_unit_test(thousands_of_owners_are_kept_apart_and_forgotten),
     };
