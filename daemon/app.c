@@ -57,6 +57,7 @@ struct app {
     enum app_end end;
     uint64_t stop_at_ns; /* DRAINING: when jobs are ended */
     uint32_t last_bytes_ms;
+    uint32_t server_drain_ms; /* DRAINING: what the server gets; 0: it has been told */
     uint64_t watchdog_ns; /* interval that systemd allows; 0: none */
     uint64_t progress;    /* the engine's counters when it was last seen to move, */
     uint64_t progress_ns; /* and when that was */
@@ -88,9 +89,21 @@ static void finish_stopping(struct app *app)
     rpc_server_drain(app->server, app->last_bytes_ms, on_server_drained, app);
 }
 
+/* One turn of the loop behind the word of Health, which has left by then: who watches it hears
+ * NOT_SERVING before the listeners are closed and connections are told to go. Streams of running
+ * jobs end with their jobs. */
+static void begin_server_drain(struct app *app)
+{
+    if (!app->server_drain_ms)
+        return;
+    rpc_server_drain(app->server, app->server_drain_ms, on_server_drained, app);
+    app->server_drain_ms = 0;
+}
+
 static void on_drain_look(uv_timer_t *timer)
 {
     struct app *app = timer->data;
+    begin_server_drain(app);
     uint32_t left =
         work_queue_n_unfinished(app->service.queue) + job_table_n_live(app->service.jobs);
     if (app->state == APP_DRAINING && ltd_now_ns() >= app->stop_at_ns && left > 0) {
@@ -117,10 +130,8 @@ static void begin_drain(struct app *app, uint64_t grace_ms, const char *why)
     notify_stopping();
     service_set_serving(&app->service, false);
     job_table_close(app->service.jobs);
-    /* The listeners close now; streams of running jobs end with their jobs. */
     uint64_t server_ms = grace_ms + LAST_BYTES_MS;
-    rpc_server_drain(app->server, server_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)server_ms,
-                     on_server_drained, app);
+    app->server_drain_ms = server_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)server_ms;
     uv_timer_start(&app->drain, on_drain_look, 0, DRAIN_LOOK_MS);
 }
 
