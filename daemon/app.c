@@ -24,6 +24,7 @@
 #include "daemon/pages_http.h"
 #include "daemon/service.h"
 #include "daemon/store.h"
+#include "daemon/tls_options.h"
 #include "daemon/work.h"
 #include "rpc/server.h"
 
@@ -50,6 +51,7 @@ struct app {
     struct service service;
     struct rpc_method methods[SERVICE_N_METHODS];
     struct rpc_server *server;
+    struct rpc_tls *tls; /* NULL: no listener has TLS */
     struct http_pages pages;
     struct served *served; /* borrowed */
     struct engine *engine; /* borrowed */
@@ -143,12 +145,25 @@ static void begin_killed_drain(struct app *app, const char *why)
     begin_drain(app, grace_ms < KILLED_DRAIN_MS ? grace_ms : KILLED_DRAIN_MS, why);
 }
 
+/* What is wrong in a file must not stop a service that runs: what it had stays. */
+static void reload(struct app *app)
+{
+    struct ltd_err err = {0};
+    if (!app->tls)
+        return;
+    if (rpc_tls_reload(app->tls, &err) != 0)
+        ltd_error("reload: %s; the certificates in use stay in use", err.msg);
+    else
+        ltd_info("reload: certificates were read again; open connections keep theirs");
+}
+
 static void on_signal(uv_signal_t *handle, int signum)
 {
     struct app *app = handle->data;
     const char *name = strsignal(signum);
     if (signum == SIGUSR2) {
-        ltd_info("reload: no option can be changed while the service runs; restart it");
+        ltd_info("reload: files are read again; options change with a restart only");
+        reload(app);
         return;
     }
     if (app->state == APP_DRAINING) {
@@ -266,6 +281,9 @@ static int open_server(struct app *app, struct ltd_err *err)
     if (!app->server)
         return -1;
     http_pages_init(&app->pages, &app->service, app->server);
+    if (tls_options_open(config, &app->tls, err) != 0)
+        return -1;
+    rpc_server_set_tls(app->server, app->tls);
     rpc_server_set_pages(app->server, app->pages.rows, HTTP_N_PAGES);
     for (int32_t i = 0; i < config->n_listen; i++)
         if (rpc_server_listen(app->server, config->listen[i], err) != 0)
@@ -394,6 +412,7 @@ void app_close(struct app *app)
     int rc = uv_loop_close(&app->loop);
     if (rc != 0)
         ltd_error("event loop: %s at the end", uv_strerror(rc));
+    rpc_tls_destroy(app->tls);
     store_destroy(app->service.store);
     free(app);
 }

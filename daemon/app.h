@@ -9,8 +9,8 @@
  * are done, or drain_seconds are over, or a second signal comes: stopping, what is left ends with
  * UNAVAILABLE, watchers get their last event, connections are closed.
  *
- * Signals: SIGTERM, SIGINT, SIGHUP and SIGUSR1 drain; SIGUSR2 (reload) says that nothing can be
- * reloaded; SIGPIPE is ignored. Which of them came decides how the process may leave MPI
+ * Signals: SIGTERM, SIGINT, SIGHUP and SIGUSR1 drain; SIGUSR2 reads certificates and the
+ * access file again; SIGPIPE is ignored. Which of them came decides how the process may leave MPI
  * (docs/operations.md).
  *
  * Threads: main thread, which becomes the loop thread in app_run.

@@ -440,10 +440,47 @@ static void check_writable(struct loader *l, const char *name, const char *path)
                 name, shown(path, buf), strerror(errno));
 }
 
+static bool has_tls_address(const struct config *c)
+{
+    for (int32_t i = 0; i < c->n_listen; i++)
+        if (strncmp(c->listen[i], "tls:", 4) == 0)
+            return true;
+    return strncmp(c->metrics_listen, "tls:", 4) == 0;
+}
+
+/* Half a configuration of TLS is none, and whoever wrote it believes that there is one. */
+static void check_tls(struct loader *l)
+{
+    const struct config *c = l->config;
+    bool asks = strcmp(c->tls_client, "off") != 0;
+    if (has_tls_address(c) && !*c->tls_certificate)
+        mistake(l, where_set(l, "tls_certificate"),
+                "tls_certificate: not given, expected a PEM file for the address with tls: (%s)",
+                where_set(l, "listen"));
+    if (!has_tls_address(c) && *c->tls_certificate)
+        mistake(l, where_set(l, "tls_certificate"),
+                "tls_certificate: given, but no address of listen begins with tls:");
+    if (*c->tls_certificate && !*c->tls_key)
+        mistake(l, where_set(l, "tls_key"), "tls_key: not given, expected the key of %s",
+                c->tls_certificate);
+    if (!*c->tls_certificate && (*c->tls_key || *c->tls_client_ca || asks))
+        mistake(l, where_set(l, "tls_certificate"),
+                "tls_certificate: not given beside other options of TLS, expected a PEM file");
+    if (asks && !*c->tls_client_ca)
+        mistake(l, where_set(l, "tls_client_ca"),
+                "tls_client_ca: not given, expected a PEM file because tls_client is %s (%s)",
+                c->tls_client, where_set(l, "tls_client"));
+    if (!asks && *c->tls_client_ca)
+        mistake(l, where_set(l, "tls_client_ca"),
+                "tls_client_ca: given, but tls_client is off (%s), expected ask or require there",
+                where_set(l, "tls_client"));
+}
+
 static void check_together(struct loader *l)
 {
     const struct config *c = l->config;
     check_model(l);
+    check_tls(l);
     check_writable(l, "ready_file", c->ready_file);
     check_writable(l, "tick_record", c->tick_record);
     if (c->prefill_chunk > c->max_batch)

@@ -42,6 +42,10 @@ struct config {
     char *listen[CONFIG_LISTEN_MAX];
     int32_t n_listen;
     char *metrics_listen;
+    char *tls_certificate;
+    char *tls_key;
+    char *tls_client;
+    char *tls_client_ca;
     char *ready_file;
     char *log_level;
     char *tier;

@@ -84,7 +84,9 @@ static void put_conduct(struct ltd_bytes *out)
         "Drain and exit: no new jobs, drain_seconds for running ones; a second one ends them at "
         "once. Never send them to mpirun, which kills its ranks.");
     put_item(out, "SIGUSR1", "The same; mpirun hands it on, so it is how a group is stopped.");
-    put_item(out, "SIGUSR2", "Logged; no option can be changed while the daemon runs.");
+    put_item(out, "SIGUSR2",
+             "Reads certificates and the access file again; what has a mistake in it stays as it "
+             "was, and the log says so. No option can be changed while the daemon runs.");
     ltd_bytes_put_str(out, ".SH EXIT STATUS\n");
     put_item(out, "0", "Ended in order.");
     put_item(out, "1", "Could not go on: an address in use, no memory, a fault of the program.");

@@ -113,7 +113,9 @@ void config_print_markdown(struct ltd_bytes *out)
         "    model  = /srv/models/huginn-0125\n"
         "    listen = 127.0.0.1:7470\n"
         "    listen = unix:/run/latentd/latentd.sock\n\n"
-        "No option can be changed while the daemon runs: SIGUSR2 says so in the log.\n");
+        "No option can be changed while the daemon runs. SIGUSR2 reads the files again that "
+        "options\n"
+        "name, where that is of use: certificates, their keys and CAs, the access file.\n");
     const char *group = "";
     for (int32_t i = 0; i < config_n_options; i++) {
         const struct config_option *option = &config_options[i];

@@ -29,14 +29,23 @@ static bool check_address(const char *text, char *why)
     if (rpc_address_parse(text, &address, &err) == 0)
         return true;
     snprintf(why, CONFIG_WHY_BYTES,
-             "expected HOST:PORT, [IPV6]:PORT or unix:/PATH with a port in [0, 65535] (%.*s)", 240,
-             err.msg);
+             "expected HOST:PORT, [IPV6]:PORT, either behind tls:, or unix:/PATH, with a port in "
+             "[0, 65535] (%.*s)",
+             240, err.msg);
     return false;
 }
 
 static bool check_address_or_none(const char *text, char *why)
 {
     return *text == '\0' || check_address(text, why);
+}
+
+static bool check_tls_client(const char *text, char *why)
+{
+    if (strcmp(text, "off") == 0 || strcmp(text, "ask") == 0 || strcmp(text, "require") == 0)
+        return true;
+    snprintf(why, CONFIG_WHY_BYTES, "expected off, ask or require");
+    return false;
 }
 
 static bool check_log_level(const char *text, char *why)
@@ -134,17 +143,40 @@ const struct config_option config_options[] = {
      "Required. Every rank reads its own rows of the weights from this path, so it must exist on "
      "every host."},
     {FIELD(listen), CONFIG_TYPE_ADDRESSES, AT(listen), "127.0.0.1:7470", "", 0, 0, check_address,
-     "HOST:PORT, [IPV6]:PORT or unix:/PATH", "--listen", "Model and endpoint",
-     "Address of the gRPC endpoint; may be given up to 16 times. Port 0 takes a free port, and the "
-     "log says which.",
+     "HOST:PORT or [IPV6]:PORT, either behind tls:, or unix:/PATH", "--listen",
+     "Model and endpoint",
+     "Address of the gRPC endpoint; may be given up to 16 times. With tls: in front, TLS alone is "
+     "spoken there. Port 0 takes a free port, and the log says which.",
      "The endpoint has no authentication: let it listen beyond the host only on a network whose "
      "machines may all use the model. Addresses on the command line replace those of the file."},
     {FIELD(metrics_listen), CONFIG_TYPE_TEXT, AT(metrics_listen), "", "", 0, 0,
-     check_address_or_none, "empty, HOST:PORT, [IPV6]:PORT or unix:/PATH", NULL,
-     "Model and endpoint",
-     "One more address, for the plain pages alone: /metrics, /healthz, /readyz. They are answered on "
+     check_address_or_none, "empty, HOST:PORT or [IPV6]:PORT, either behind tls:, or unix:/PATH",
+     NULL, "Model and endpoint",
+     "One more address, for the plain pages alone: /metrics, /healthz, /readyz. They are answered "
+     "on "
      "every address of listen, too.",
-     "When monitoring comes from another network than the callers, or no call may come from there."},
+     "When monitoring comes from another network than the callers, or no call may come from "
+     "there."},
+    {FIELD(tls_certificate), CONFIG_TYPE_TEXT, AT(tls_certificate), "", "", 0, 0, NULL,
+     "empty or a PEM file", NULL, "Model and endpoint",
+     "The server's certificate for addresses with tls:, and the chain up to its root behind it.",
+     "Required with such an address. P-256 keys cost a tenth of RSA's time per connection. SIGUSR2 "
+     "reads it, the key and the CA again: replace the files first. An expired certificate is "
+     "refused; one that expires while it is in use stays in use."},
+    {FIELD(tls_key), CONFIG_TYPE_TEXT, AT(tls_key), "", "", 0, 0, NULL, "empty or a PEM file", NULL,
+     "Model and endpoint", "The private key of tls_certificate, without a passphrase.",
+     "Required with it. A file that others than its owner may read is refused."},
+    {FIELD(tls_client), CONFIG_TYPE_TEXT, AT(tls_client), "off", "", 0, 0, check_tls_client,
+     "off, ask or require", NULL, "Model and endpoint",
+     "Whether clients show a certificate: not at all, if they have one, or they are not served. "
+     "What is shown must be signed by tls_client_ca, and its common name says who calls.",
+     "ask, when some callers have a certificate and others a token; require, when nobody else may "
+     "even connect."},
+    {FIELD(tls_client_ca), CONFIG_TYPE_TEXT, AT(tls_client_ca), "", "", 0, 0, NULL,
+     "empty or a PEM file", NULL, "Model and endpoint",
+     "Certificates of those who sign clients' certificates; no others are trusted.",
+     "Required unless tls_client is off. There are no revocation lists: let clients' certificates "
+     "be short-lived."},
     {FIELD(ready_file), CONFIG_TYPE_TEXT, AT(ready_file), "", "", 0, 0, NULL, "a path", NULL,
      "Model and endpoint",
      "File that is written, one real listen address per line, once the service is ready, and "

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "daemon/tls_options.h"
 
 #define GUARD "LATENTD_LIBRARIES_TAMED"
 
@@ -76,6 +77,17 @@ static void print(struct ltd_bytes *text, FILE *to)
     ltd_bytes_fini(text);
 }
 
+/* What a start would read besides the model; run as the user that the service runs as. */
+static bool check_files(const struct config *config)
+{
+    struct ltd_err err = {0};
+    struct rpc_tls *tls;
+    if (tls_options_open(config, &tls, &err) != 0)
+        fprintf(stderr, "tls_certificate: %s\n", err.msg);
+    rpc_tls_destroy(tls);
+    return err.code == LTD_OK;
+}
+
 bool startup_answer(enum config_action action, const struct config *config,
                     const struct config_report *report, int *status)
 {
@@ -87,6 +99,10 @@ bool startup_answer(enum config_action action, const struct config *config,
         if (action == CONFIG_RUN)
             return false;
         fwrite(report->text.data, 1, report->text.len, stderr);
+        return true;
+    }
+    if (action == CONFIG_CHECK && !check_files(config)) {
+        *status = EXIT_REFUSED;
         return true;
     }
     switch (action) {
