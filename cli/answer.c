@@ -145,7 +145,7 @@ static const Latentd__V1__Error *error_of(const struct cli_answer *answer)
     return answer->job ? answer->job->error : NULL;
 }
 
-static void logprob_fields(const Latentd__V1__TokenLogprobs *token, struct cli_json *j)
+void cli_logprob_item(struct cli_json *j, const Latentd__V1__TokenLogprobs *token)
 {
     cli_json_begin(j, NULL, '{');
     cli_json_float(j, "logprob", token->logprob);
@@ -179,7 +179,7 @@ static void chunk_items(const Latentd__V1__Tokens *chunk, enum per_token what, s
         break;
     case TOKEN_LOGPROBS:
         for (size_t i = 0; i < chunk->n_logprobs; i++)
-            logprob_fields(chunk->logprobs[i], j);
+            cli_logprob_item(j, chunk->logprobs[i]);
         break;
     case TOKEN_CRITERION_VALUES:
         for (size_t i = 0; i < chunk->n_criterion_values; i++)

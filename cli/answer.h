@@ -66,6 +66,9 @@ void cli_answer_text(const struct cli_answer *answer, struct ltd_bytes *out);
 void cli_answer_fields(const struct cli_answer *answer, const struct ltd_err *failure,
                        struct cli_json *j);
 
+/* cli_logprob_item - {"logprob": x, "top": [...]} as the next item of the array that is open. */
+void cli_logprob_item(struct cli_json *j, const Latentd__V1__TokenLogprobs *token);
+
 /*
  * cli_answer_verdict - 0 when the job ended by writing all it had to; else -1 with LTD_E_CANCELLED,
  * LTD_E_DEADLINE, the job's own error, or LTD_E_PRECONDITION for a job that has not ended.

@@ -8,9 +8,7 @@
 #include "cli/verb.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#include "cli/follow.h"
 #include "cli/job_verb.h"
 #include "cli/link.h"
 #include "latentd/v1/latentd.pb-c.h"
@@ -34,25 +32,6 @@ static const struct cli_option rows[] = {
      "follow the new job to its end, as watch does"},
 };
 
-/* Ask, and follow the job that the answer names. */
-static int continue_and_watch(struct cli_link *link, const ProtobufCMessage *request, bool json,
-                              struct ltd_err *err)
-{
-    Latentd__V1__Job *job = cli_link_ask(link, "/latentd.v1.Jobs/Continue", request,
-                                         &latentd__v1__job__descriptor, err);
-    if (!job)
-        return -1;
-    int rc = -1;
-    char *name = strndup(job->name.len ? (const char *)job->name.data : "", job->name.len);
-    cli_link_free(job);
-    if (name)
-        rc = cli_follow_shown(link, name, 0, CLI_FOLLOW_RETRIES, json, err);
-    else
-        ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a job's name");
-    free(name);
-    return rc;
-}
-
 static int ask(const struct continue_args *args, const char *name, struct ltd_err *err)
 {
     struct cli_link link;
@@ -60,12 +39,13 @@ static int ask(const struct continue_args *args, const char *name, struct ltd_er
     request.name = cli_bytes(name);
     request.more_tokens = args->tokens.value;
     request.more_steps = args->steps.value;
-    if (args->request_id)
-        request.request_id = cli_bytes(args->request_id);
+    char id[CLI_REQUEST_ID_BYTES];
+    request.request_id = cli_bytes(cli_request_id(args->request_id, id));
     uint32_t limit_ms = args->watch ? CLI_TIMEOUT_NONE_MS : CLI_TIMEOUT_ASK_MS;
     int rc = cli_link_open(&link, &args->common, limit_ms, err);
     if (rc == 0)
-        rc = args->watch ? continue_and_watch(&link, &request.base, args->common.json, err)
+        rc = args->watch ? cli_job_ask_and_watch(&link, "/latentd.v1.Jobs/Continue", &request.base,
+                                                 args->common.json, err)
                          : cli_job_ask(&link, "/latentd.v1.Jobs/Continue", &request.base,
                                        args->common.json, false, err);
     cli_link_close(&link);

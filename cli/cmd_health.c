@@ -12,6 +12,16 @@
 /* A probe that waits long is a probe that hangs. */
 #define HEALTH_TIMEOUT_MS 5000
 
+struct health_args {
+    struct cli_common common;
+    const char *service;
+};
+
+static const struct cli_option rows[] = {
+    {"service", CLI_TEXT, offsetof(struct health_args, service), "NAME",
+     "the service that is meant, the same as the word"},
+};
+
 static const char *status_name(Grpc__Health__V1__HealthCheckResponse__ServingStatus status)
 {
     switch (status) {
@@ -45,12 +55,16 @@ static int print_status(const char *service, const char *name, bool json, struct
 
 static int run(const struct cli_words *words, const void *verb_args, struct ltd_err *err)
 {
-    const struct cli_common *common = verb_args;
-    const char *service = words->n > 0 ? words->items[0] : "";
+    const struct health_args *args = verb_args;
+    const struct cli_common *common = &args->common;
+    const char *service = words->n > 0 ? words->items[0] : args->service ? args->service : "";
+    if (words->n > 0 && args->service)
+        return ltd_fail(err, LTD_E_INVALID, "--service and the word \"%s\": expected one of them",
+                        words->items[0]);
     struct cli_link link;
     Grpc__Health__V1__HealthCheckRequest request = GRPC__HEALTH__V1__HEALTH_CHECK_REQUEST__INIT;
     request.service = cli_bytes(service);
-    int rc = cli_link_open(&link, common, HEALTH_TIMEOUT_MS, err);
+    int rc = cli_link_open_once(&link, common, HEALTH_TIMEOUT_MS, err);
     if (rc == 0) {
         Grpc__Health__V1__HealthCheckResponse *answer =
             cli_link_ask(&link, "/grpc.health.v1.Health/Check", &request.base,
@@ -72,11 +86,12 @@ const struct cli_verb cli_health = {
     .details =
         "Prints \"serving\" or \"not serving\". SERVICE is a full name such as "
         "latentd.v1.Inference; without one the daemon as a whole is meant.\n\n"
+        "A probe waits for nothing: a service that is away is exit status 4 at once.\n\n"
         "Exit status: 0 serving, 1 not serving (loading, draining), 3 no such service, 4 nobody "
         "answers, 6 no answer in time. With --json one object: service, status. --timeout is 5 s "
         "by default.",
-    .groups = {CLI_COMMON_GROUP},
-    .args_bytes = sizeof(struct cli_common),
+    .groups = {{rows, sizeof rows / sizeof rows[0], 0}, CLI_COMMON_GROUP},
+    .args_bytes = sizeof(struct health_args),
     .min_words = 0,
     .max_words = 1,
     .run = run,

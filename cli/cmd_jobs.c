@@ -6,11 +6,14 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "cli/link.h"
 #include "cli/names.h"
 #include "cli/out.h"
 #include "cli/table.h"
+#include "cli/terminal.h"
 
 /* The daemon's own largest page (proto/latentd/v1: ListJobsRequest.page_size). */
 #define PAGE_JOBS 500
@@ -22,15 +25,29 @@ struct jobs_args {
     struct cli_common common;
     struct cli_texts states;
     const char *label;
+    const char *owner;
+    const char *client;
+    struct cli_u64 since_ms;
+    struct cli_u64 before_ms;
     struct cli_u32 limit;
+    bool all;
 };
 
 static const struct cli_option rows[] = {
     {"state", CLI_TEXTS, offsetof(struct jobs_args, states), "STATE",
      "only queued, running, succeeded, cancelled or failed ones; repeatable"},
     {"label", CLI_TEXT, offsetof(struct jobs_args, label), "TEXT", "only those with this label"},
+    {"owner", CLI_TEXT, offsetof(struct jobs_args, owner), "NAME",
+     "only those that NAME submitted; another's need the right admin"},
+    {"client", CLI_TEXT, offsetof(struct jobs_args, client), "NAME",
+     "only those on this client's account"},
+    {"since", CLI_DURATION, offsetof(struct jobs_args, since_ms), "DURATION",
+     "only those made in the last DURATION"},
+    {"before", CLI_DURATION, offsetof(struct jobs_args, before_ms), "DURATION",
+     "only those made longer than DURATION ago"},
     {"limit", CLI_U32, offsetof(struct jobs_args, limit), "N",
      "at most this many, 0 for all; 50 by default"},
+    {"all", CLI_FLAG, offsetof(struct jobs_args, all), NULL, "no limit: all pages"},
 };
 
 /* Where the jobs go: cells of a table, or items of a JSON array. */
@@ -78,19 +95,25 @@ static void add_job(struct listing *list, const Latentd__V1__Job *job)
     cli_table_cell(&list->table, "%" PRIu32, job->prompt_tokens);
     cli_table_cell(&list->table, "%" PRIu64, job->total_steps);
     cli_table_cell(&list->table, "%.*s", (int)job->client.len, (const char *)job->client.data);
+    cli_table_cell(&list->table, "%.*s", (int)job->owner.len, (const char *)job->owner.data);
     cli_table_cell(&list->table, "%.*s", (int)job->request_id.len,
                    (const char *)job->request_id.data);
 }
 
 static void open_listing(struct listing *list, bool json)
 {
-    static const char *const heads[] = {"NAME",    "STATE",  "PRIO",  "CREATED", "ENDS",
-                                        "SECONDS", "PROMPT", "STEPS", "CLIENT",  "REQUEST-ID"};
+    static const char *const heads[] = {"NAME",   "STATE",   "PRIO",      "CREATED",
+                                        "ENDS",   "SECONDS", "PROMPT",    "STEPS",
+                                        "CLIENT", "OWNER",   "REQUEST-ID"};
     *list = (struct listing){.json = json};
     cli_json_init(&list->j);
-    cli_table_init(&list->table, "llrllrrrll");
+    cli_table_init(&list->table, "llrllrrrlll");
     cli_json_begin(&list->j, NULL, '{');
     cli_json_begin(&list->j, "jobs", '[');
+    if (isatty(STDOUT_FILENO) == 1) {
+        size_t n_rows;
+        cli_terminal_size(&list->table.max_width, &n_rows);
+    }
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)
         cli_table_cell(&list->table, "%s", heads[i]);
 }
@@ -139,11 +162,11 @@ static int list_jobs(const struct jobs_args *args, Latentd__V1__ListJobsRequest 
 {
     struct cli_link link;
     struct listing list;
+    uint32_t limit = args->all ? 0 : args->limit.set ? args->limit.value : DEFAULT_LIMIT;
     open_listing(&list, args->common.json);
     int rc = cli_link_open(&link, &args->common, CLI_TIMEOUT_ASK_MS, err);
     if (rc == 0)
-        rc = collect(&link, request, args->limit.set ? args->limit.value : DEFAULT_LIMIT, &list,
-                     err);
+        rc = collect(&link, request, limit, &list, err);
     if (rc == 0)
         rc = print_listing(&list, err);
     cli_table_fini(&list.table);
@@ -152,30 +175,52 @@ static int list_jobs(const struct jobs_args *args, Latentd__V1__ListJobsRequest 
     return rc;
 }
 
+/* `ms` ago, by this host's clock; never before 1970. */
+static int64_t moment_us(uint64_t ms)
+{
+    int64_t now_us = ltd_wall_us();
+    return ms >= (uint64_t)now_us / 1000 ? 1 : now_us - (int64_t)ms * 1000;
+}
+
+static int fill_request(const struct jobs_args *args, Latentd__V1__ListJobsRequest *request,
+                        struct ltd_err *err)
+{
+    if (args->all && args->limit.set)
+        return ltd_fail(err, LTD_E_INVALID, "--all and --limit: expected one of them");
+    if (args->label)
+        request->label = cli_bytes(args->label);
+    if (args->owner)
+        request->owner = cli_bytes(args->owner);
+    if (args->client)
+        request->client = cli_bytes(args->client);
+    if (args->since_ms.set)
+        request->created_after_us = moment_us(args->since_ms.value);
+    if (args->before_ms.set)
+        request->created_before_us = moment_us(args->before_ms.value);
+    for (; request->n_states < args->states.n; request->n_states++) {
+        const char *name = args->states.items[request->n_states];
+        request->states[request->n_states] = cli_state_find(name);
+        if (request->states[request->n_states] == LATENTD__V1__JOB_STATE__JOB_STATE_UNSPECIFIED)
+            return ltd_fail(err, LTD_E_INVALID,
+                            "--state: \"%s\", expected queued, running, succeeded, cancelled or "
+                            "failed",
+                            name);
+    }
+    return 0;
+}
+
 static int run(const struct cli_words *words, const void *verb_args, struct ltd_err *err)
 {
     (void)words;
     const struct jobs_args *args = verb_args;
     Latentd__V1__ListJobsRequest request = LATENTD__V1__LIST_JOBS_REQUEST__INIT;
-    Latentd__V1__JobState *states = calloc(args->states.n + 1, sizeof *states);
-    if (!states)
+    request.states = calloc(args->states.n + 1, sizeof *request.states);
+    if (!request.states)
         return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for %zu states", args->states.n);
-    request.states = states;
-    if (args->label)
-        request.label = cli_bytes(args->label);
-    int rc = 0;
-    for (; rc == 0 && request.n_states < args->states.n; request.n_states++) {
-        const char *name = args->states.items[request.n_states];
-        states[request.n_states] = cli_state_find(name);
-        if (states[request.n_states] == LATENTD__V1__JOB_STATE__JOB_STATE_UNSPECIFIED)
-            rc = ltd_fail(err, LTD_E_INVALID,
-                          "--state: \"%s\", expected queued, running, succeeded, cancelled or "
-                          "failed",
-                          name);
-    }
+    int rc = fill_request(args, &request, err);
     if (rc == 0)
         rc = list_jobs(args, &request, err);
-    free(states);
+    free(request.states);
     return rc;
 }
 
@@ -183,14 +228,15 @@ const struct cli_verb cli_jobs = {
     .name = "jobs",
     .synopsis = "[OPTION]...",
     .summary = "list jobs, newest first",
-    .details = "One line per job: name, state, priority, when it was created (UTC), when a running "
-               "one will "
-               "end as predicted at its start, or \"late\" for one whose time budget was over when "
-               "it ended, "
-               "how many seconds it ran, tokens of its prompt, recurrent steps over all positions, "
-               "client, "
-               "request id.\n\n"
-               "With --json one object: {\"jobs\": [...]}. --timeout is 30 s by default.",
+    .details =
+        "One line per job: name, state, priority, when it was created (UTC), when a running one "
+        "will end as predicted at its start, or \"late\" for one whose time budget was over when "
+        "it ended, how many seconds it ran, tokens of its prompt, recurrent steps over all "
+        "positions, client, owner, request id. On a terminal columns that do not fit are left out, "
+        "from the right; into files and pipes go all of them.\n\n"
+        "Filters go together: a job is listed when all of them let it through. --since and "
+        "--before count from this host's clock.\n\n"
+        "With --json one object: {\"jobs\": [...]}. --timeout is 30 s by default.",
     .groups = {{rows, sizeof rows / sizeof rows[0], 0}, CLI_COMMON_GROUP},
     .args_bytes = sizeof(struct jobs_args),
     .min_words = 0,

@@ -30,7 +30,7 @@ static int wait_for_end(struct cli_link *link, const char *name, struct ltd_err 
 {
     struct cli_show show;
     cli_show_init(&show, CLI_SHOW_NOTHING);
-    int rc = cli_follow(link, name, 0, CLI_FOLLOW_RETRIES, &show, err);
+    int rc = cli_follow(link, name, 0, CLI_FOLLOW_FOREVER, &show, err);
     cli_show_fini(&show);
     return rc;
 }
@@ -128,7 +128,8 @@ const struct cli_verb cli_result = {
         "A job that has not ended gives what there is so far and exit status 3; --wait follows it "
         "to its end first.\n\n"
         "With --json one object: what think --json prints, and state, done, last_seq, priority, "
-        "client, continues, predicted_end_us, create_us, start_us, end_us (microseconds since "
+        "client, owner, continues, predicted_end_us, create_us, start_us, end_us (microseconds "
+        "since "
         "1970 UTC, 0 for not yet or unknown).\n\n"
         "The exit status is that of the job, as with watch. --timeout is 30 s by default, none "
         "with --wait.",

@@ -3,10 +3,18 @@
  * cli/cmd_think.c - ask, watch the answer come, print it: one Generate call.
  *
  * The job lives as long as the call unless --keep is given: Ctrl-C, --timeout and a lost connection
- * end both. What came before is printed in every case.
+ * end both. What came before is printed in every case. So a call that was lost before anything came
+ * can be made again, a later one cannot.
+ *
+ * With --keep the job goes on without the call, and has a request id: lost before its name came, it
+ * is asked for again by that id; lost later, it is followed by its name, as watch does.
  */
 #include "cli/verb.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/follow.h"
 #include "cli/link.h"
 #include "cli/show.h"
 #include "cli/spec.h"
@@ -31,7 +39,8 @@ static int judge(struct cli_show *show, int rc, struct ltd_err *err)
         *err = show->err;
         return -1;
     }
-    if (rc != 0)
+    /* The job has ended: that only the call's last word was lost is nobody's concern. */
+    if (rc != 0 && !(show->answer.finished && err->code == LTD_E_UNAVAILABLE))
         return -1;
     if (!show->answer.finished)
         return ltd_fail(err, LTD_E_PEER, "the stream ended before the job did");
@@ -54,26 +63,63 @@ static int finish(struct cli_show *show, int rc, struct ltd_err *err)
     return rc;
 }
 
+/* The job goes on elsewhere: the rest of it comes from its log. */
+static int follow_kept(struct cli_link *link, struct cli_show *show, struct ltd_err *err)
+{
+    const Latentd__V1__Job *job = show->answer.job;
+    char *name = strndup(job->name.len ? (const char *)job->name.data : "", job->name.len);
+    if (!name)
+        return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a job's name");
+    int rc = cli_follow(link, name, show->answer.last_seq, CLI_FOLLOW_FOREVER, show, err);
+    free(name);
+    return rc;
+}
+
+/* One call; when the service is away, what may be done about it (see above). */
+static int stream(struct cli_link *link, const Latentd__V1__GenerateRequest *request,
+                  struct cli_show *show, struct ltd_err *err)
+{
+    bool keeps = request->keep_on_disconnect;
+    for (;;) {
+        int rc = cli_link_stream(link, "/latentd.v1.Inference/Generate", &request->base,
+                                 cli_show_message, show, err);
+        bool has_begun = show->answer.job || show->answer.last_seq > 0;
+        if (rc == 0 || show->answer.finished || show->err.code != LTD_OK)
+            return rc;
+        if (keeps && show->answer.job) {
+            if (!cli_outage_wait(&link->outage, link->deadline_ns, true, err))
+                return -1;
+            return follow_kept(link, show, err);
+        }
+        /* Without --keep an id of the caller's may stand for a job that ended with its call. */
+        if (has_begun || (!keeps && request->request_id.len > 0) ||
+            !cli_outage_wait(&link->outage, link->deadline_ns, false, err))
+            return -1;
+    }
+}
+
 static int generate(const struct think_args *args, const struct cli_spec_message *spec,
                     struct ltd_err *err)
 {
     struct cli_link link;
     struct cli_show show;
+    char id[CLI_REQUEST_ID_BYTES];
     Latentd__V1__GenerateRequest request = LATENTD__V1__GENERATE_REQUEST__INIT;
     Latentd__V1__JobSpec copy = spec->spec;
     request.spec = &copy;
     request.keep_on_disconnect = args->keep;
-    if (args->job.request_id)
-        request.request_id = cli_bytes(args->job.request_id);
+    if (args->job.request_id || args->keep)
+        request.request_id = cli_bytes(cli_request_id(args->job.request_id, id));
     cli_show_init(&show, args->common.json         ? CLI_SHOW_OBJECT
                          : args->prompt.tokens.set ? CLI_SHOW_UNSURE
                                                    : CLI_SHOW_TEXT);
     int rc = cli_link_open(&link, &args->common, CLI_TIMEOUT_NONE_MS, err);
     if (rc == 0) {
         cli_show_settle(&show, &link);
-        rc = cli_link_stream(&link, "/latentd.v1.Inference/Generate", &request.base,
-                             cli_show_message, &show, err);
+        link.outage.progress = &show.progress;
+        rc = stream(&link, &request, &show, err);
         rc = finish(&show, judge(&show, rc, err), err);
+        link.outage.progress = NULL;
     }
     cli_show_fini(&show);
     cli_link_close(&link);
@@ -108,6 +154,9 @@ const struct cli_verb cli_think = {
         "steps, exits, logprobs, criterion_values, finish, error, seed, tier, prompt_tokens, "
         "output_tokens, total_steps, late. It is printed for a job that failed or was interrupted "
         "too.\n\n"
+        "When the service is away before the job has begun, that is waited out for 30 s. When the "
+        "connection is lost later the daemon cancels the job and the command fails; with --keep "
+        "the job goes on, and so does the command when the service is back.\n\n"
         "Ctrl-C cancels the job, prints what came and exits with 130. There is no time limit "
         "unless --timeout sets one.",
     .groups = {{cli_prompt_rows, CLI_N_PROMPT_ROWS, offsetof(struct think_args, prompt)},

@@ -208,7 +208,7 @@ static int run(const struct cli_words *words, const void *verb_args, struct ltd_
     struct top top = {.n_left = 0};
     if (set_pace(args, &top, err) != 0)
         return -1;
-    int rc = cli_link_open(&top.link, &args->common, CLI_TIMEOUT_NONE_MS, err);
+    int rc = cli_link_open_once(&top.link, &args->common, CLI_TIMEOUT_NONE_MS, err);
     top.deadline_ns = top.link.deadline_ns;
     if (rc == 0)
         rc = is_batch ? print_batch(&top, args->common.json, err) : run_screen(&top, err);

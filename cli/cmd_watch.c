@@ -21,7 +21,7 @@ static const struct cli_option rows[] = {
     {"after-seq", CLI_U64, offsetof(struct watch_args, after_seq), "N",
      "begin behind this event; events have numbers from 1"},
     {"retries", CLI_U32, offsetof(struct watch_args, retries), "N",
-     "connect again this often in a row without news; 10 by default"},
+     "try again this often in a row without news, and no longer; --timeout bounds it too"},
 };
 
 static int run(const struct cli_words *words, const void *verb_args, struct ltd_err *err)
@@ -31,7 +31,7 @@ static int run(const struct cli_words *words, const void *verb_args, struct ltd_
     char *name = cli_job_name(words->items[0], err);
     if (!name)
         return -1;
-    uint32_t retries = args->retries.set ? args->retries.value : CLI_FOLLOW_RETRIES;
+    uint32_t retries = args->retries.set ? args->retries.value : CLI_FOLLOW_FOREVER;
     int rc = cli_link_open(&link, &args->common, CLI_TIMEOUT_NONE_MS, err);
     if (rc == 0)
         rc = cli_follow_shown(&link, name, args->after_seq.value, retries, args->common.json, err);
@@ -46,10 +46,14 @@ const struct cli_verb cli_watch = {
     .summary = "follow a job to its end",
     .details =
         "Prints the job's text from the beginning, or from behind event --after-seq, and then as "
-        "it comes. A lost connection is opened again and the stream goes on where it was; the "
-        "pauses between tries grow to 5 s.\n\n"
+        "it comes. When the connection is lost or the daemon is away, that is waited out: the "
+        "stream goes "
+        "on where it was, nothing is repeated and nothing is missing. Pauses between tries grow "
+        "from 0.1 s to 5 s. "
+        "On a terminal a notice says so meanwhile.\n\n"
         "With --json every event is one object on a line of its own; its seq is what --after-seq "
-        "takes. The event \"thinking\" has seq 0: it is news, not history.\n\n"
+        "takes. The events \"thinking\" and \"heartbeat\" have seq 0: they are news, not "
+        "history.\n\n"
         "The exit status is that of the job: 0, 6 when its time was over, 7 when it was cancelled, "
         "else that of its error. Ctrl-C ends the watching, not the job. There is no time limit "
         "unless --timeout sets one.",

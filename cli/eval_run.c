@@ -30,7 +30,8 @@ struct eval {
     size_t n_done;
     size_t window;
     struct cli_progress progress;
-    struct ltd_err err; /* the first failure */
+    struct ltd_err err;  /* the first failure */
+    struct ltd_err away; /* why nobody answers; LTD_OK while somebody does */
 };
 
 static const struct cli_question *question_of(const struct trial *trial)
@@ -141,20 +142,40 @@ static bool ask_later(struct trial *trial, const latentd_error *result)
     return true;
 }
 
+/*
+ * The answer is lost because the service is away. Nothing else is asked until what runs has ended;
+ * then cli_eval_run waits. A job that says itself that it failed has failed.
+ */
+static bool ask_after_outage(struct trial *trial, const struct ltd_err *why)
+{
+    struct eval *eval = trial->eval;
+    if (why->code != LTD_E_UNAVAILABLE || trial->answer.finished || eval->link->outage.is_off)
+        return false;
+    eval->refused[eval->n_refused++] = trial->idx;
+    eval->away = *why;
+    return true;
+}
+
 static void on_done(void *arg, const latentd_error *result)
 {
     struct trial *trial = arg;
     struct eval *eval = trial->eval;
     struct ltd_err err = {.code = LTD_OK};
+    /* The job has ended: that only the call's last word was lost is nobody's concern. */
+    bool is_whole =
+        result->status == LATENTD_OK ||
+        (result->status == LATENTD_UNAVAILABLE && !result->from_server && trial->answer.finished);
     eval->n_running--;
-    if (result->status == LATENTD_OK) {
+    if (is_whole) {
+        cli_outage_over(&eval->link->outage);
         if (record(trial, &err) != 0)
             fail(trial, &err);
         else
             eval->n_done++;
     } else if (!ask_later(trial, result)) {
-        cli_link_fail(result, &err);
-        fail(trial, &err);
+        cli_link_fail(eval->link, result, &err);
+        if (!ask_after_outage(trial, &err))
+            fail(trial, &err);
     }
     cli_answer_fini(&trial->answer);
     show_progress(eval);
@@ -175,7 +196,7 @@ static int start_one(struct trial *trial, struct ltd_err *err)
                                    .len = packed.len,
                                    .timeout_ms = cli_link_left_ms(eval->link)};
         if (!latentd_call_start(eval->link->client, &request, &events, trial, &status))
-            rc = cli_link_fail(&status, err);
+            rc = cli_link_fail(eval->link, &status, err);
     }
     ltd_bytes_fini(&packed);
     return rc;
@@ -183,13 +204,13 @@ static int start_one(struct trial *trial, struct ltd_err *err)
 
 static void start_some(struct eval *eval)
 {
-    while (eval->err.code == LTD_OK && eval->n_running < eval->window &&
-           (eval->n_refused > 0 || eval->next < eval->out.n)) {
+    while (eval->err.code == LTD_OK && eval->away.code == LTD_OK &&
+           eval->n_running < eval->window && (eval->n_refused > 0 || eval->next < eval->out.n)) {
         size_t idx = eval->n_refused > 0 ? eval->refused[--eval->n_refused] : eval->next++;
         struct ltd_err err = {.code = LTD_OK};
         if (start_one(&eval->trials[idx], &err) == 0)
             eval->n_running++;
-        else
+        else if (!ask_after_outage(&eval->trials[idx], &err))
             fail(&eval->trials[idx], &err);
     }
 }
@@ -223,6 +244,23 @@ void cli_eval_results_fini(struct cli_eval_results *results)
     *results = (struct cli_eval_results){.n = 0};
 }
 
+/* All trials, through outages. */
+static void run_trials(struct eval *eval)
+{
+    struct cli_link *link = eval->link;
+    for (;;) {
+        start_some(eval);
+        latentd_client_run(link->client);
+        if (eval->err.code != LTD_OK || eval->away.code == LTD_OK)
+            return;
+        if (!cli_outage_wait(&link->outage, link->deadline_ns, false, &eval->away)) {
+            eval->err = eval->away;
+            return;
+        }
+        ltd_err_clear(&eval->away);
+    }
+}
+
 int cli_eval_run(struct cli_link *link, const struct cli_eval_plan *plan,
                  struct cli_eval_results *out, struct ltd_err *err)
 {
@@ -230,8 +268,9 @@ int cli_eval_run(struct cli_link *link, const struct cli_eval_plan *plan,
     cli_progress_init(&eval.progress, true);
     int rc = prepare(&eval, err);
     if (rc == 0) {
-        start_some(&eval);
-        latentd_client_run(link->client);
+        link->outage.progress = &eval.progress;
+        run_trials(&eval);
+        link->outage.progress = NULL;
         if (eval.err.code != LTD_OK) {
             *err = eval.err;
             rc = -1;

@@ -2,16 +2,17 @@
 /* cli/follow.c - see cli/follow.h. */
 #include "cli/follow.h"
 
-#include "base/clock.h"
-#include "cli/interrupt.h"
-
-#define FIRST_PAUSE_MS   250
-#define LONGEST_PAUSE_MS 5000
+/*
+ * A call that was refused or reset, not lost, may be so for ever: this often in a row. The pauses
+ * between sum up to about half a minute.
+ */
+#define REFUSALS_MAX 10
 
 struct follow {
     struct cli_show *show;
-    uint64_t last_seq;   /* resume behind this */
-    bool has_progressed; /* a new event came since the last try */
+    struct cli_outage *outage;
+    uint64_t last_seq; /* resume behind this */
+    uint32_t n_tries;  /* in a row, without a new event */
 };
 
 static int on_message(void *arg, const uint8_t *data, size_t len)
@@ -21,21 +22,40 @@ static int on_message(void *arg, const uint8_t *data, size_t len)
         cli_link_unpack(&latentd__v1__job_event__descriptor, data, len, &f->show->err);
     if (!event)
         return -1;
+    cli_outage_over(f->outage);
     if (event->seq != 0 && event->seq <= f->last_seq) {
         cli_link_free(event);
         return 0;
     }
     if (event->seq != 0) {
         f->last_seq = event->seq;
-        f->has_progressed = true;
+        f->n_tries = 0;
     }
     return cli_show_event(f->show, event);
 }
 
-/* Lost, going away, or cut because this end was slow: all of them can be resumed. */
-static bool can_resume(const struct ltd_err *err)
+/*
+ * What can be resumed although it is no outage: a slow reader that was cut (RESOURCE_EXHAUSTED), a
+ * call that somebody between has reset (CANCELLED, and nobody here has asked for it).
+ */
+static bool is_cut(const struct follow *f, const struct ltd_err *err)
 {
-    return err->code == LTD_E_UNAVAILABLE || err->code == LTD_E_EXHAUSTED;
+    return (err->code == LTD_E_EXHAUSTED || err->code == LTD_E_CANCELLED) &&
+           f->n_tries <= REFUSALS_MAX;
+}
+
+/* After a failed try: pause, and say whether to try again. */
+static bool wait_for_more(struct cli_link *link, const struct follow *f, uint32_t retries,
+                          struct ltd_err *err)
+{
+    struct ltd_err outage = *err;
+    if (is_cut(f, err))
+        outage.code = LTD_E_UNAVAILABLE;
+    if (f->n_tries <= retries && cli_outage_wait(&link->outage, link->deadline_ns, true, &outage))
+        return true;
+    if (err->code == LTD_E_DEADLINE)
+        *err = outage; /* how the outage began, if there is one */
+    return false;
 }
 
 static int try_once(struct cli_link *link, const char *name, struct follow *f, struct ltd_err *err)
@@ -43,50 +63,37 @@ static int try_once(struct cli_link *link, const char *name, struct follow *f, s
     Latentd__V1__WatchJobRequest request = LATENTD__V1__WATCH_JOB_REQUEST__INIT;
     request.name = cli_bytes(name);
     request.after_seq = f->last_seq;
-    f->has_progressed = false;
+    f->n_tries++;
     return cli_link_stream(link, "/latentd.v1.Jobs/Watch", &request.base, on_message, f, err);
 }
 
-/*
- * As long as the pauses have grown, or as long as the daemon said. False when the time limit of the
- * command ends before the pause does.
- */
-static bool pause_before_retry(const struct cli_link *link, uint32_t n_tries, uint32_t hint_ms)
+/* Until the job has ended, or what came of the last try cannot be mended by another. */
+static int follow(struct cli_link *link, const char *name, uint32_t retries, struct follow *f,
+                  struct ltd_err *err)
 {
-    uint32_t ms = FIRST_PAUSE_MS;
-    for (uint32_t i = 1; i < n_tries && ms < LONGEST_PAUSE_MS; i++)
-        ms *= 2;
-    if (ms > LONGEST_PAUSE_MS)
-        ms = LONGEST_PAUSE_MS;
-    if (ms < hint_ms)
-        ms = hint_ms;
-    uint32_t left_ms = cli_link_left_ms(link);
-    if (left_ms != 0 && left_ms <= ms)
-        return false;
-    cli_interrupt_pause(ms);
-    return true;
+    for (;;) {
+        int rc = try_once(link, name, f, err);
+        if (f->show->err.code != LTD_OK) {
+            *err = f->show->err;
+            return -1;
+        }
+        if (f->show->answer.finished)
+            return 0;
+        if (rc == 0)
+            return ltd_fail(err, LTD_E_PEER, "%s: the stream ended before the job did", name);
+        if (!wait_for_more(link, f, retries, err))
+            return -1;
+    }
 }
 
 int cli_follow(struct cli_link *link, const char *name, uint64_t after_seq, uint32_t retries,
                struct cli_show *show, struct ltd_err *err)
 {
-    struct follow f = {.show = show, .last_seq = after_seq};
-    for (uint32_t n_tries = 1;; n_tries++) {
-        int rc = try_once(link, name, &f, err);
-        if (show->err.code != LTD_OK) {
-            *err = show->err;
-            return -1;
-        }
-        if (show->answer.finished)
-            return 0;
-        if (rc == 0)
-            return ltd_fail(err, LTD_E_PEER, "%s: the stream ended before the job did", name);
-        if (f.has_progressed)
-            n_tries = 1;
-        if (cli_interrupt_signal() != 0 || !can_resume(err) || n_tries > retries ||
-            !pause_before_retry(link, n_tries, err->retry_after_ms))
-            return -1;
-    }
+    struct follow f = {.show = show, .outage = &link->outage, .last_seq = after_seq};
+    link->outage.progress = &show->progress;
+    int rc = follow(link, name, retries, &f, err);
+    link->outage.progress = NULL;
+    return rc;
 }
 
 int cli_follow_shown(struct cli_link *link, const char *name, uint64_t after_seq, uint32_t retries,

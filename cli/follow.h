@@ -4,7 +4,11 @@
  *
  *     Watch(after_seq = last) ──▶ events ──▶ Finished, OK ──▶ done
  *            ▲                       │
- *            └── pause ◀── lost ◀────┘    at most `retries` times in a row without a new event
+ *            └── pause ◀── lost ◀────┘    (cli/outage.h)
+ *
+ * Lost is everything after which the same stream may be had: the connection or the daemon is away,
+ * the daemon has cut a reader that was slow, or somebody between has reset the call. The latter two
+ * are believed only so often in a row without news.
  *
  * Resuming is the first read again with a larger after_seq, so there is one path. Events that were
  * seen already are dropped by their number.
@@ -21,16 +25,14 @@
 #include "cli/link.h"
 #include "cli/show.h"
 
-/*
- * Tries in a row: pauses of 0.25, 0.5, 1, 2, 4 and then 5 s sum up to about half a minute, which is
- * what a daemon that is started again needs to load a model of some GB.
- */
-#define CLI_FOLLOW_RETRIES 10
+/* As often as it takes. */
+#define CLI_FOLLOW_FOREVER UINT32_MAX
 
 /*
  * cli_follow - hand every event of `name` behind `after_seq` to `show`, until the job has ended.
  *
- * retries  how often in a row to connect again when the connection is lost or the daemon goes away
+ * retries  how often in a row to try again without a new event; CLI_FOLLOW_FOREVER: until the time
+ *          limit of the command, if it has one
  * Errors:  the call's status when it cannot be resumed; show->err; LTD_E_CANCELLED after a signal.
  */
 int cli_follow(struct cli_link *link, const char *name, uint64_t after_seq, uint32_t retries,

@@ -2,6 +2,10 @@
 /* cli/job_verb.c - see cli/job_verb.h. */
 #include "cli/job_verb.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/follow.h"
 #include "cli/json_out.h"
 #include "cli/names.h"
 #include "cli/out.h"
@@ -33,5 +37,22 @@ int cli_job_ask(struct cli_link *link, const char *path, const ProtobufCMessage 
         rc = cli_out_flush(err);
     }
     cli_link_free(job);
+    return rc;
+}
+
+int cli_job_ask_and_watch(struct cli_link *link, const char *path, const ProtobufCMessage *request,
+                          bool json, struct ltd_err *err)
+{
+    Latentd__V1__Job *job = cli_link_ask(link, path, request, &latentd__v1__job__descriptor, err);
+    if (!job)
+        return -1;
+    int rc = -1;
+    char *name = strndup(job->name.len ? (const char *)job->name.data : "", job->name.len);
+    cli_link_free(job);
+    if (name)
+        rc = cli_follow_shown(link, name, 0, CLI_FOLLOW_FOREVER, json, err);
+    else
+        ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a job's name");
+    free(name);
     return rc;
 }

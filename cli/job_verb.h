@@ -20,4 +20,12 @@
 int cli_job_ask(struct cli_link *link, const char *path, const ProtobufCMessage *request, bool json,
                 bool with_state, struct ltd_err *err);
 
+/*
+ * cli_job_ask_and_watch - ask, and follow the job that the answer names to its end, as watch does.
+ *
+ * Errors:  the call's; those of cli_follow_shown.
+ */
+int cli_job_ask_and_watch(struct cli_link *link, const char *path, const ProtobufCMessage *request,
+                          bool json, struct ltd_err *err);
+
 #endif

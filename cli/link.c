@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/clock.h"
 #include "cli/interrupt.h"
@@ -40,21 +41,49 @@ static const char *address_of(const struct cli_common *common)
     return from_environment && *from_environment ? from_environment : CLI_DEFAULT_SERVER;
 }
 
-int cli_link_open(struct cli_link *link, const struct cli_common *common, uint32_t default_ms,
-                  struct ltd_err *err)
+/* Connect, again and again while nobody answers. */
+static int connect_client(struct cli_link *link, struct ltd_err *err)
+{
+    latentd_error status;
+    for (;;) {
+        uint32_t left_ms = cli_link_left_ms(link);
+        uint32_t connect_ms = left_ms != 0 && left_ms < CONNECT_MS ? left_ms : CONNECT_MS;
+        link->client = latentd_client_open(link->address, connect_ms, &status);
+        if (link->client)
+            return 0;
+        cli_link_fail(link, &status, err);
+        if (!cli_outage_wait(&link->outage, link->deadline_ns, false, err))
+            return -1;
+    }
+}
+
+static int open_link(struct cli_link *link, const struct cli_common *common, uint32_t default_ms,
+                     struct ltd_err *err)
 {
     uint64_t limit_ms;
-    *link = (struct cli_link){.address = address_of(common)};
     if (time_limit(common, default_ms, &limit_ms, err) != 0)
         return -1;
     link->deadline_ns = limit_ms == 0 ? LTD_NEVER : ltd_deadline_ns(limit_ms);
-    uint32_t connect_ms = limit_ms != 0 && limit_ms < CONNECT_MS ? (uint32_t)limit_ms : CONNECT_MS;
-    latentd_error status;
-    link->client = latentd_client_open(link->address, connect_ms, &status);
-    if (!link->client)
-        return cli_link_fail(&status, err);
+    if (connect_client(link, err) != 0)
+        return -1;
     cli_interrupt_set_client(link->client);
     return 0;
+}
+
+int cli_link_open(struct cli_link *link, const struct cli_common *common, uint32_t default_ms,
+                  struct ltd_err *err)
+{
+    *link = (struct cli_link){.address = address_of(common)};
+    cli_outage_init(&link->outage, common);
+    return open_link(link, common, default_ms, err);
+}
+
+int cli_link_open_once(struct cli_link *link, const struct cli_common *common, uint32_t default_ms,
+                       struct ltd_err *err)
+{
+    *link = (struct cli_link){.address = address_of(common)};
+    link->outage.is_off = true;
+    return open_link(link, common, default_ms, err);
 }
 
 void cli_link_close(struct cli_link *link)
@@ -81,11 +110,23 @@ static void spoken_status(int status, char *out, size_t size)
         *c = *c == '_' ? ' ' : (char)tolower((unsigned char)*c);
 }
 
-int cli_link_fail(const latentd_error *status, struct ltd_err *err)
+/* The client library's own timers end in the last milliseconds of the time that they were given. */
+#define TIMER_SLACK_MS 100
+
+/* The time for connecting is over, not that of the command. */
+static bool is_slow_connect(const struct cli_link *link, const latentd_error *status)
+{
+    return status->status == LATENTD_DEADLINE_EXCEEDED && !status->from_server &&
+           ltd_now_ns() + TIMER_SLACK_MS * LTD_NS_PER_MS < link->deadline_ns;
+}
+
+int cli_link_fail(const struct cli_link *link, const latentd_error *status, struct ltd_err *err)
 {
     enum ltd_code code = ltd_code_from_grpc(status->status);
     const char *message = status->message[0] ? status->message : "no reason was given";
-    if (ltd_code_grpc(code) == status->status) {
+    if (is_slow_connect(link, status)) {
+        ltd_fail(err, LTD_E_UNAVAILABLE, "%s", message);
+    } else if (ltd_code_grpc(code) == status->status) {
         ltd_fail(err, code, "%s", message);
     } else {
         /* Statuses that no code stands for: their name would be lost. */
@@ -128,22 +169,33 @@ void *cli_link_ask(struct cli_link *link, const char *path, const ProtobufCMessa
                    const ProtobufCMessageDescriptor *answer, struct ltd_err *err)
 {
     struct ltd_bytes packed;
-    ltd_bytes_init(&packed);
-    void *message = NULL;
     latentd_bytes response;
     latentd_error status;
-    if (cli_link_pack(request, &packed, err) != 0)
-        goto out;
-    latentd_request call = {
-        .path = path, .data = packed.data, .len = packed.len, .timeout_ms = cli_link_left_ms(link)};
-    if (latentd_client_unary(link->client, &call, &response, &status) != 0) {
-        cli_link_fail(&status, err);
-        goto out;
+    struct ltd_err failure = {.code = LTD_OK};
+    void *message = NULL;
+    ltd_bytes_init(&packed);
+    link->n_repeats = 0;
+    int rc = cli_link_pack(request, &packed, &failure);
+    while (rc == 0) {
+        latentd_request call = {.path = path,
+                                .data = packed.data,
+                                .len = packed.len,
+                                .timeout_ms = cli_link_left_ms(link)};
+        if (latentd_client_unary(link->client, &call, &response, &status) == 0) {
+            cli_outage_over(&link->outage);
+            message = cli_link_unpack(answer, response.data, response.len, &failure);
+            latentd_bytes_free(&response);
+            break;
+        }
+        rc = cli_link_fail(link, &status, &failure);
+        if (cli_outage_wait(&link->outage, link->deadline_ns, false, &failure)) {
+            link->n_repeats++;
+            rc = 0;
+        }
     }
-    message = cli_link_unpack(answer, response.data, response.len, err);
-    latentd_bytes_free(&response);
-out:
     ltd_bytes_fini(&packed);
+    if (!message && err)
+        *err = failure;
     return message;
 }
 
@@ -161,7 +213,7 @@ int cli_link_stream(struct cli_link *link, const char *path, const ProtobufCMess
                                 .timeout_ms = cli_link_left_ms(link)};
         rc = latentd_client_stream(link->client, &call, on_message, arg, &status);
         if (rc != 0)
-            cli_link_fail(&status, err);
+            cli_link_fail(link, &status, err);
     }
     ltd_bytes_fini(&packed);
     return rc == 0 ? 0 : -1;
@@ -180,4 +232,30 @@ char *cli_job_name(const char *word, struct ltd_err *err)
     if (asprintf(&name, "%s%s", prefix, word) < 0)
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "no memory for a job's name");
     return name;
+}
+
+/* Version 4, variant 1: 122 random bits. */
+static void write_uuid(const uint8_t raw[16], char buf[CLI_REQUEST_ID_BYTES])
+{
+    static const char dash_before[16] = {[4] = 1, [6] = 1, [8] = 1, [10] = 1};
+    char *at = buf;
+    for (size_t i = 0; i < 16; i++) {
+        unsigned byte = raw[i];
+        if (i == 6)
+            byte = (byte & 0x0Fu) | 0x40u;
+        if (i == 8)
+            byte = (byte & 0x3Fu) | 0x80u;
+        at += sprintf(at, "%s%02x", dash_before[i] ? "-" : "", byte);
+    }
+}
+
+const char *cli_request_id(const char *given, char buf[CLI_REQUEST_ID_BYTES])
+{
+    uint8_t raw[16];
+    if (given)
+        return given;
+    if (getrandom(raw, sizeof raw, 0) != sizeof raw)
+        return "";
+    write_uuid(raw, buf);
+    return buf;
 }

@@ -2,8 +2,13 @@
 /*
  * cli/link.h - one connection to a daemon, in messages and errors instead of bytes and statuses.
  *
- * A link owns the client, the time limit of the whole command, and nothing else. Every call gets
- * the time that is left, so --timeout holds across several calls, retries included.
+ * A link owns the client, the time limit of the whole command, and what is known of an outage
+ * (cli/outage.h). Every call gets the time that is left, so --timeout holds across several calls,
+ * retries included.
+ *
+ * Opening and asking survive a service that is away for a while: they try again until the time limit.
+ * So whatever is asked with cli_link_ask must be harmless when it is done twice; requests that make
+ * something carry a request id, with which the daemon does it once.
  *
  * Threads: main thread.
  */
@@ -17,6 +22,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "cli/outage.h"
 #include "cli/verb.h"
 #include "rpc/client.h"
 
@@ -28,6 +34,8 @@ struct cli_link {
     latentd_client *client; /* owned */
     const char *address;    /* borrowed: from the command line, the environment, or the default */
     uint64_t deadline_ns;   /* of the command; LTD_NEVER without a limit */
+    struct cli_outage outage;
+    uint32_t n_repeats; /* how often the last cli_link_ask had to send its request again */
 };
 
 /*
@@ -38,6 +46,10 @@ struct cli_link {
  */
 int cli_link_open(struct cli_link *link, const struct cli_common *common, uint32_t default_ms,
                   struct ltd_err *err);
+
+/* cli_link_open_once - the same, for verbs to which an outage is news: nothing is tried again. */
+int cli_link_open_once(struct cli_link *link, const struct cli_common *common, uint32_t default_ms,
+                       struct ltd_err *err);
 
 /* cli_link_close - also after a failed open. */
 void cli_link_close(struct cli_link *link);
@@ -56,7 +68,7 @@ void *cli_link_unpack(const ProtobufCMessageDescriptor *kind, const void *data, 
 void cli_link_free(void *message);
 
 /*
- * cli_link_ask - one request, one answer.
+ * cli_link_ask - one request, one answer; sent again when the service was away.
  *
  * path    "/latentd.v1.Jobs/Get"
  * answer  what the answer is
@@ -66,7 +78,7 @@ void *cli_link_ask(struct cli_link *link, const char *path, const ProtobufCMessa
                    const ProtobufCMessageDescriptor *answer, struct ltd_err *err);
 
 /*
- * cli_link_stream - one request, many answers, each handed to `on_message` as bytes.
+ * cli_link_stream - one request, many answers, each handed to `on_message` as bytes; sent once.
  * `on_message` returns 0 to go on; anything else ends the call with LTD_E_CANCELLED.
  */
 int cli_link_stream(struct cli_link *link, const char *path, const ProtobufCMessage *request,
@@ -75,8 +87,13 @@ int cli_link_stream(struct cli_link *link, const char *path, const ProtobufCMess
 /* cli_link_left_ms - what is left of the time limit: 0 = no limit, 1 when it has passed. */
 uint32_t cli_link_left_ms(const struct cli_link *link);
 
-/* cli_link_fail - a status of the client library as an error. Returns -1. */
-int cli_link_fail(const latentd_error *status, struct ltd_err *err);
+/*
+ * cli_link_fail - a status of the client library as an error. Returns -1.
+ *
+ * A status that the library found out by itself and that only says that connecting took too long is
+ * LTD_E_UNAVAILABLE as long as the command has time: nobody answers.
+ */
+int cli_link_fail(const struct cli_link *link, const latentd_error *status, struct ltd_err *err);
 
 /* A string constant or a NUL-terminated string as the bytes field of a message. */
 ProtobufCBinaryData cli_bytes(const char *text);
@@ -85,5 +102,12 @@ ProtobufCBinaryData cli_bytes(const char *text);
  * cli_job_name - "jobs/X" for "X" and for "jobs/X". Returns a string to free; NULL without memory.
  */
 char *cli_job_name(const char *word, struct ltd_err *err);
+
+/*
+ * cli_request_id - `given`, or when it is NULL a random one (a UUID) written to `buf`. With a request
+ * id a request can be sent again and is still carried out once.
+ */
+#define CLI_REQUEST_ID_BYTES 37
+const char *cli_request_id(const char *given, char buf[CLI_REQUEST_ID_BYTES]);
 
 #endif

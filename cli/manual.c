@@ -10,8 +10,7 @@
 
 const struct cli_exit_status cli_exit_statuses[] = {
     {0, "done; for a job: it ended by itself"},
-    {1, "an internal error, or no permission, or standard output cannot be written; health: not "
-        "serving"},
+    {1, "an internal error, or standard output cannot be written; health: not serving"},
     {2, "wrong usage, an invalid request, a bad question file, or a feature that the daemon lacks"},
     {3, "no such job, model or service; a request id that was used for another job; a job that is "
         "not in the state for it"},
@@ -21,6 +20,7 @@ const struct cli_exit_status cli_exit_statuses[] = {
     {6, "the time was over: --timeout or the job's own limit"},
     {7, "the job was cancelled"},
     {8, "data is corrupt"},
+    {9, "not known to the daemon, or not allowed"},
     {130, "interrupted by Ctrl-C"},
     {141, "the reader of standard output went away"},
     {143, "terminated by SIGTERM"},
@@ -98,7 +98,7 @@ static void put_head(FILE *out)
         "Numbers in JSON have as many digits as give the same float or double back; NaN and "
         "infinities are null, bytes that are no UTF-8 are U+FFFD. Errors go to standard error "
         "as one line: latentctl: VERB: CODE: MESSAGE. It ends with \"try again in N s\" when the "
-        "daemon says so. A DURATION is a number and a unit: 1500ms, 20s, 1.5m, 2h.");
+        "daemon says so. A DURATION is a number and a unit: 1500ms, 20s, 1.5m, 2h, 7d.");
     fputc('\n', out);
 }
 

@@ -119,6 +119,7 @@ void cli_account_fields(struct cli_json *j, const Latentd__V1__Job *job)
 {
     cli_json_u64(j, "priority", job->priority);
     cli_json_bytes(j, "client", job->client);
+    cli_json_bytes(j, "owner", job->owner);
     cli_json_bytes(j, "continues", job->continues);
     cli_json_i64(j, "predicted_end_us", job->predicted_end_us);
 }

@@ -237,7 +237,7 @@ static int set_depth_ats(void *at, const char *text, const char *what, struct lt
 static const struct {
     const char *name;
     uint64_t ms;
-} units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}};
+} units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
 
 /* Milliseconds per `name`; 0 when there is no such unit. */
 static uint64_t unit_ms(const char *name)
@@ -277,7 +277,7 @@ static int set_duration(void *at, const char *text, const char *what, struct ltd
     uint64_t ms_per_unit = unit_ms(unit);
     if (n_whole == 0 || ms_per_unit == 0)
         return ltd_fail(err, LTD_E_INVALID,
-                        "%s: \"%s\" is no duration, expected a number and ms, s, m or h", what,
+                        "%s: \"%s\" is no duration, expected a number and ms, s, m, h or d", what,
                         text);
     if (parse_u64(text, n_whole, UINT64_MAX, what, &whole, err) != 0)
         return -1;

@@ -39,7 +39,7 @@ enum cli_kind {
     CLI_DEPTH,     /* struct cli_depth; a number of steps, "adaptive", or "4..32" */
     CLI_DEPTHS,    /* struct cli_depths; "1,2,4,adaptive" */
     CLI_DEPTH_ATS, /* struct cli_depth_ats; "3=64", repeatable, at most once per token */
-    CLI_DURATION,  /* struct cli_u64 in milliseconds; "1500ms", "20s", "1.5m", "2h" */
+    CLI_DURATION,  /* struct cli_u64 in milliseconds; "1500ms", "20s", "1.5m", "2h", "7d" */
 };
 
 struct cli_u32 {

@@ -63,6 +63,23 @@ static void print_event(struct cli_show *show, const Latentd__V1__JobEvent *even
         print_text(show, event->finished->text_tail);
 }
 
+/* What only jobs have that asked for it, or whose depth adapts. */
+static void token_extras(const Latentd__V1__Tokens *tokens, struct cli_json *j)
+{
+    if (tokens->n_logprobs > 0) {
+        cli_json_begin(j, "logprobs", '[');
+        for (size_t i = 0; i < tokens->n_logprobs; i++)
+            cli_logprob_item(j, tokens->logprobs[i]);
+        cli_json_end(j);
+    }
+    if (tokens->n_criterion_values > 0) {
+        cli_json_begin(j, "criterion_values", '[');
+        for (size_t i = 0; i < tokens->n_criterion_values; i++)
+            cli_json_double(j, NULL, tokens->criterion_values[i]);
+        cli_json_end(j);
+    }
+}
+
 static void tokens_fields(const Latentd__V1__Tokens *tokens, struct cli_json *j)
 {
     cli_json_u32s(j, "tokens", tokens->ids, tokens->n_ids);
@@ -72,6 +89,7 @@ static void tokens_fields(const Latentd__V1__Tokens *tokens, struct cli_json *j)
     for (size_t i = 0; i < tokens->n_exits; i++)
         cli_json_str(j, NULL, cli_exit_name(tokens->exits[i]));
     cli_json_end(j);
+    token_extras(tokens, j);
 }
 
 static void finished_fields(const Latentd__V1__Finished *finished, struct cli_json *j)
@@ -173,6 +191,9 @@ static void draw_progress(struct cli_show *show, const Latentd__V1__JobEvent *ev
 
 int cli_show_event(struct cli_show *show, Latentd__V1__JobEvent *take_event)
 {
+    if (take_event->event_case == LATENTD__V1__JOB_EVENT__EVENT_HEARTBEAT &&
+        show->mode != CLI_SHOW_EVENTS)
+        return cli_answer_take_event(&show->answer, take_event, &show->err);
     cli_progress_erase(&show->progress);
     int rc = 0;
     switch (show->mode) {

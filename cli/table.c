@@ -60,6 +60,18 @@ static size_t *column_widths(const struct cli_table *table, size_t n_columns)
     return widths;
 }
 
+/* How many columns fit: each but the first has two blanks in front of it. */
+static size_t fitting_columns(const size_t *widths, size_t n_columns, size_t max_width)
+{
+    size_t used = n_columns > 0 ? widths[0] : 0;
+    size_t n = 1;
+    if (max_width == 0)
+        return n_columns;
+    while (n < n_columns && used + 2 + widths[n] <= max_width)
+        used += 2 + widths[n++];
+    return n;
+}
+
 static void put_blanks(struct ltd_bytes *line, size_t n)
 {
     while (n-- > 0)
@@ -77,9 +89,9 @@ static void put_cell(struct ltd_bytes *line, const char *cell, char align, size_
 
 /* One row. What pads its last cells, empty ones included, is cut off again. */
 static void put_row(struct ltd_bytes *out, const struct cli_table *table, size_t first,
-                    const size_t *widths, size_t n_columns)
+                    const size_t *widths, size_t n_shown)
 {
-    for (size_t i = 0; i < n_columns; i++)
+    for (size_t i = 0; i < n_shown; i++)
         put_cell(out, table->cells[first + i], table->aligns[i], widths[i]);
     while (out->len > 0 && out->data[out->len - 1] == ' ')
         out->len--;
@@ -91,9 +103,10 @@ void cli_table_put(const struct cli_table *table, struct ltd_bytes *out)
     size_t n_columns = strlen(table->aligns);
     size_t *widths = column_widths(table, n_columns);
     out->failed |= table->failed || !widths;
+    size_t n_shown = widths ? fitting_columns(widths, n_columns, table->max_width) : 0;
     for (size_t i = 0; !out->failed && i < table->n_cells; i += n_columns) {
         ltd_assert(table->n_cells - i >= n_columns, table->n_cells - i, n_columns);
-        put_row(out, table, i, widths, n_columns);
+        put_row(out, table, i, widths, n_shown);
     }
     free(widths);
 }

@@ -4,7 +4,8 @@
  *
  * Cells are added from left to right, a row at a time; widths are known at the end. Numbers go to
  * the right of their column and text to the left, and no line has blanks at its end. Two blanks
- * part columns: easy for people and for awk alike.
+ * part columns: easy for people and for awk alike. A table that is wider than it may be loses whole
+ * columns, from the right; the first one stays.
  *
  * Threads: plain memory, one owner.
  */
@@ -21,7 +22,8 @@ struct cli_table {
     const char *aligns; /* one letter per column: 'l' or 'r'; borrowed */
     char **cells;       /* [n_cells], owned strings, row after row */
     size_t n_cells;
-    bool failed; /* memory was out: printing reports it */
+    size_t max_width; /* columns at the right end that do not fit are left out; 0 = all fit */
+    bool failed;      /* memory was out: printing reports it */
 };
 
 void cli_table_init(struct cli_table *table, const char *aligns);

@@ -21,13 +21,15 @@ struct cli_common {
     const char *server; /* NULL: $LATENTD_SERVER, else CLI_DEFAULT_SERVER */
     bool json;
     struct cli_number timeout_s; /* whole command; 0 = no limit; absent: the verb's default */
+    bool no_retry;               /* a service that is away is an error at once */
+    bool verbose;
     bool help;
 };
 
 #define CLI_DEFAULT_SERVER "127.0.0.1:7470"
 
 extern const struct cli_option cli_common_rows[];
-#define CLI_N_COMMON_ROWS 4
+#define CLI_N_COMMON_ROWS 6
 #define CLI_COMMON_GROUP                                                                           \
     {                                                                                              \
         cli_common_rows, CLI_N_COMMON_ROWS, 0                                                      \
@@ -65,6 +67,6 @@ const struct cli_verb *cli_verb_nearest(const char *name);
 
 extern const struct cli_verb cli_think, cli_submit, cli_continue, cli_watch, cli_result, cli_jobs,
     cli_priority, cli_cancel, cli_delete, cli_tokenize, cli_detokenize, cli_score, cli_info,
-    cli_top, cli_health, cli_eval, cli_plan;
+    cli_top, cli_health, cli_drain, cli_store, cli_token, cli_eval, cli_plan;
 
 #endif

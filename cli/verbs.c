@@ -7,9 +7,9 @@
 #include <string.h>
 
 const struct cli_verb *const cli_verbs[] = {
-    &cli_think,    &cli_submit, &cli_continue, &cli_watch,    &cli_result,     &cli_jobs,
-    &cli_priority, &cli_cancel, &cli_delete,   &cli_tokenize, &cli_detokenize, &cli_score,
-    &cli_info,     &cli_top,    &cli_health,   &cli_eval,     &cli_plan,
+    &cli_think,  &cli_submit, &cli_continue, &cli_watch,      &cli_result, &cli_jobs, &cli_priority,
+    &cli_cancel, &cli_delete, &cli_tokenize, &cli_detokenize, &cli_score,  &cli_info, &cli_top,
+    &cli_health, &cli_drain,  &cli_store,    &cli_token,      &cli_eval,   &cli_plan,
 };
 
 const size_t cli_n_verbs = sizeof cli_verbs / sizeof cli_verbs[0];
@@ -18,10 +18,17 @@ const size_t cli_n_verbs = sizeof cli_verbs / sizeof cli_verbs[0];
 
 const struct cli_option cli_common_rows[] = {
     {"server", CLI_TEXT, ROW(server), "ADDRESS",
-     "HOST:PORT or unix:PATH of the daemon; without it $LATENTD_SERVER, else " CLI_DEFAULT_SERVER},
+     "HOST:PORT or unix:PATH of the daemon; without it $LATENTD_SERVER, "
+     "else " CLI_DEFAULT_SERVER},
     {"json", CLI_FLAG, ROW(json), NULL, "print JSON on standard output"},
     {"timeout", CLI_NUMBER, ROW(timeout_s), "SECONDS",
      "give up after this long, 0 for never; see the manual for each verb's default"},
+    {"no-retry", CLI_FLAG, ROW(no_retry), NULL,
+     "fail at once when the service is away; without it that is waited out, for 30 s where there "
+     "is "
+     "no time limit, for ever where a job is followed"},
+    {"verbose", CLI_FLAG, ROW(verbose), NULL,
+     "say on standard error when the service is away and when it is back"},
     {"help", CLI_FLAG, ROW(help), NULL, "print this and exit"},
 };
 

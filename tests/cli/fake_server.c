@@ -14,6 +14,7 @@
 #include "latentd/v1/latentd.pb-c.h"
 #include "rpc/call.h"
 #include "rpc/server.h"
+#include "tests/cli/fake_long.h"
 #include "tests/cli/fake_status.h"
 
 /* Questions of an evaluation wait here for the next turn of the loop. */
@@ -24,7 +25,8 @@ struct waiting {
     bool adaptive;
 };
 
-#define MAX_WAITING 256
+#define MAX_WAITING     256
+#define MAX_SUBMISSIONS 256
 
 struct fake {
     uv_loop_t loop;
@@ -38,6 +40,11 @@ struct fake {
     uint32_t n_waiting;
     bool is_cut; /* "jobs/cut" was cut once */
     bool is_flaky;
+    bool is_deleted; /* "jobs/once" */
+    struct submission {
+        char id[80];
+    } submissions[MAX_SUBMISSIONS]; /* with different request ids */
+    atomic_uint n_submissions, n_submits;
     atomic_uint window, n_cancelled, most_waiting, n_refused, n_watches, n_generates;
     atomic_ullong n_statuses; /* answered since fake_rewind_status */
     atomic_bool has_tokenizer, is_away;
@@ -520,6 +527,9 @@ static void generate_text(struct fake *fake, struct rpc_call *call, const char *
         generate_broken(call, REASON(ERROR), atoi(text + 7));
     } else if (strncmp(text, "busy ", 5) == 0) {
         generate_busy(call, text + 5);
+    } else if (strcmp(text, "long") == 0) {
+        fake_long_send(call, FAKE_LONG_NAME, 0, FAKE_LONG_LAST_SEQ);
+        rpc_call_finish(call, LTD_OK, NULL);
     } else if (strcmp(text, "hasty") == 0) {
         generate_late(call);
     } else if (strcmp(text, "late") == 0) {
@@ -566,23 +576,44 @@ static void on_generate(struct rpc_call *call, const uint8_t *data, size_t len, 
 
 /* ---- Jobs ---- */
 
-static void on_submit(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
-{
-    (void)arg;
-    Latentd__V1__SubmitJobRequest *request =
-        unpack(&latentd__v1__submit_job_request__descriptor, data, len);
-    Latentd__V1__Job job;
-    fill_job(&job, "jobs/new1", LATENTD__V1__JOB_STATE__JOB_STATE_QUEUED);
-    job.request_id = request->request_id;
-    job.spec = request->spec;
-    reply(call, &job.base);
-    drop(request);
-}
-
 static bool name_is(ProtobufCBinaryData name, const char *expected)
 {
     return name.len > 0 && name.len == strlen(expected) &&
            memcmp(name.data, expected, name.len) == 0;
+}
+
+static bool is_text(const Latentd__V1__Prompt *prompt, const char *expected)
+{
+    return prompt->kind_case == LATENTD__V1__PROMPT__KIND_TEXT && name_is(prompt->text, expected);
+}
+
+/* One job per request id, as the contract has it; without one every request is a job. */
+static void note_submission(struct fake *fake, ProtobufCBinaryData id)
+{
+    char text[sizeof fake->submissions[0].id];
+    unsigned n = atomic_load(&fake->n_submissions);
+    snprintf(text, sizeof text, "%.*s", (int)id.len, id.len ? (const char *)id.data : "");
+    atomic_fetch_add(&fake->n_submits, 1);
+    for (unsigned i = 0; text[0] && i < n; i++)
+        if (strcmp(fake->submissions[i].id, text) == 0)
+            return;
+    must(n < MAX_SUBMISSIONS, "too many submissions");
+    memcpy(fake->submissions[n].id, text, sizeof text);
+    atomic_store(&fake->n_submissions, n + 1);
+}
+
+static void on_submit(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    Latentd__V1__SubmitJobRequest *request =
+        unpack(&latentd__v1__submit_job_request__descriptor, data, len);
+    Latentd__V1__Job job;
+    note_submission(arg, request->request_id);
+    fill_job(&job, is_text(request->spec->prompt, "long") ? FAKE_LONG_NAME : "jobs/new1",
+             LATENTD__V1__JOB_STATE__JOB_STATE_QUEUED);
+    job.request_id = request->request_id;
+    job.spec = request->spec;
+    reply(call, &job.base);
+    drop(request);
 }
 
 static void start_server(struct fake *fake);
@@ -592,6 +623,24 @@ static void on_cut_timer(uv_timer_t *timer)
     struct fake *fake = timer->data;
     rpc_server_destroy(fake->server);
     start_server(fake);
+}
+
+/* One event per call, and then in turn each way in which a call can end that may be made again. */
+static void watch_one(struct fake *fake, struct rpc_call *call, uint64_t after_seq)
+{
+    struct ltd_err slow;
+    fake_long_send(call, "jobs/slow", after_seq, after_seq + 1);
+    if (after_seq + 1 >= FAKE_LONG_LAST_SEQ) {
+        rpc_call_finish(call, LTD_OK, NULL);
+    } else if (after_seq % 9 == 8) {
+        uv_timer_start(&fake->cut_timer, on_cut_timer, 20, 0);
+    } else if (after_seq % 2) {
+        rpc_call_finish(call, LTD_E_UNAVAILABLE, "draining");
+    } else {
+        ltd_fail(&slow, LTD_E_EXHAUSTED, "the reader is too slow");
+        ltd_err_reason(&slow, "SLOW_CONSUMER");
+        rpc_call_finish_err(call, &slow);
+    }
 }
 
 /* Events of a job of two tokens, those behind after_seq. */
@@ -617,7 +666,12 @@ static void on_watch(struct rpc_call *call, const uint8_t *data, size_t len, voi
     struct ending stop = {.seq = 4, .reason = REASON(STOP)};
     atomic_fetch_add(&fake->n_watches, 1);
     rpc_call_set_ops(call, &ops, fake);
-    if (name_is(request->name, "jobs/whole")) {
+    if (name_is(request->name, FAKE_LONG_NAME)) {
+        fake_long_send(call, FAKE_LONG_NAME, after, FAKE_LONG_LAST_SEQ);
+        rpc_call_finish(call, LTD_OK, NULL);
+    } else if (name_is(request->name, "jobs/slow")) {
+        watch_one(fake, call, after);
+    } else if (name_is(request->name, "jobs/whole")) {
         send_log(call, "jobs/whole", after, 4, &stop);
         rpc_call_finish(call, LTD_OK, NULL);
     } else if (name_is(request->name, "jobs/flaky") && !fake->is_flaky) {
@@ -690,7 +744,10 @@ static void on_get(struct rpc_call *call, const uint8_t *data, size_t len, void 
     (void)arg;
     Latentd__V1__GetJobRequest *request =
         unpack(&latentd__v1__get_job_request__descriptor, data, len);
-    if (name_is(request->name, "jobs/whole"))
+    if (name_is(request->name, FAKE_LONG_NAME))
+        reply_record(call, FAKE_LONG_NAME, LATENTD__V1__JOB_STATE__JOB_STATE_SUCCEEDED,
+                     REASON(STOP), true);
+    else if (name_is(request->name, "jobs/whole"))
         reply_record(call, "jobs/whole", LATENTD__V1__JOB_STATE__JOB_STATE_SUCCEEDED, REASON(STOP),
                      true);
     else if (name_is(request->name, "jobs/ids"))
@@ -716,7 +773,15 @@ static void on_list(struct rpc_call *call, const uint8_t *data, size_t len, void
     Latentd__V1__ListJobsResponse page = LATENTD__V1__LIST_JOBS_RESPONSE__INIT;
     Latentd__V1__Job jobs[2], *ptrs[2] = {&jobs[0], &jobs[1]};
     page.jobs = ptrs;
-    if (request->n_states == 1) {
+    if (request->owner.len || request->client.len) {
+        /* What the filters were, in a job. */
+        fill_job(&jobs[0], "jobs/filtered", LATENTD__V1__JOB_STATE__JOB_STATE_QUEUED);
+        jobs[0].owner = request->owner;
+        jobs[0].client = request->client;
+        jobs[0].start_us = request->created_after_us;
+        jobs[0].end_us = request->created_before_us;
+        page.n_jobs = 1;
+    } else if (request->n_states == 1) {
         fill_job(&jobs[0], "jobs/filtered", request->states[0]);
         page.n_jobs = 1;
     } else if (request->page_token.len == 0) {
@@ -788,13 +853,18 @@ static void on_set_priority(struct rpc_call *call, const uint8_t *data, size_t l
 
 static void on_delete(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
 {
-    (void)arg;
+    struct fake *fake = arg;
     Latentd__V1__DeleteJobRequest *request =
         unpack(&latentd__v1__delete_job_request__descriptor, data, len);
     Latentd__V1__DeleteJobResponse answer = LATENTD__V1__DELETE_JOB_RESPONSE__INIT;
     if (name_is(request->name, "jobs/whole"))
         reply(call, &answer.base);
-    else
+    else if (name_is(request->name, "jobs/once") && !fake->is_deleted) {
+        /* It is gone, and so is the server before it says so. */
+        fake->is_deleted = true;
+        rpc_call_set_ops(call, &ops, fake);
+        uv_timer_start(&fake->cut_timer, on_cut_timer, 0, 0);
+    } else
         rpc_call_finish(call, LTD_E_NOT_FOUND, "no such job");
     drop(request);
 }
@@ -921,11 +991,26 @@ static void on_health(struct rpc_call *call, const uint8_t *data, size_t len, vo
     drop(request);
 }
 
+static void on_drain(struct rpc_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    (void)arg;
+    Latentd__V1__DrainRequest *request = unpack(&latentd__v1__drain_request__descriptor, data, len);
+    Latentd__V1__DrainResponse answer = LATENTD__V1__DRAIN_RESPONSE__INIT;
+    answer.grace_seconds = request->grace_seconds_set_case ? request->grace_seconds : 600;
+    answer.jobs_queued = 3;
+    answer.jobs_running = 2;
+    if (answer.grace_seconds > 86400)
+        rpc_call_finish(call, LTD_E_INVALID, "grace_seconds: found 86401, expected 0 to 86400");
+    else
+        reply(call, &answer.base);
+    drop(request);
+}
+
 /* ---- life ---- */
 
 static void start_server(struct fake *fake)
 {
-    static struct rpc_method methods[15];
+    static struct rpc_method methods[16];
     static const struct {
         const char *path;
         rpc_handler_fn handler;
@@ -944,6 +1029,7 @@ static void start_server(struct fake *fake)
         {"/latentd.v1.Jobs/SetPriority", on_set_priority},
         {"/latentd.v1.Cluster/GetModel", on_model},
         {"/latentd.v1.Cluster/GetStatus", on_status},
+        {"/latentd.v1.Admin/Drain", on_drain},
         {"/grpc.health.v1.Health/Check", on_health},
     };
     struct ltd_err err = {.code = LTD_OK};
@@ -1068,4 +1154,14 @@ uint32_t fake_n_watches(const struct fake *fake)
 uint32_t fake_n_generates(const struct fake *fake)
 {
     return atomic_load(&fake->n_generates);
+}
+
+uint32_t fake_n_submits(const struct fake *fake)
+{
+    return atomic_load(&fake->n_submits);
+}
+
+uint32_t fake_n_submissions(const struct fake *fake)
+{
+    return atomic_load(&fake->n_submissions);
 }

@@ -12,6 +12,7 @@
  *       "hang"       queued, started, one token "part", then nothing until the call ends
  *       "think"      thinking events, then text with a held-back tail
  *       "busy MS"    RESOURCE_EXHAUSTED that says to come again in MS milliseconds
+ *       "long"       the log of tests/cli/fake_long.h
  *       "hasty"      a token that time cut short, and an end that is late
  *       "late"       one token, Finished(deadline), then status DEADLINE_EXCEEDED
  *       "nothing"    ends with OK and no Finished
@@ -25,11 +26,15 @@
  *       "jobs/flaky" loses the call behind seq 2, once, and repeats seq 2
  *       "jobs/cut"   the server itself goes away behind seq 2 and comes back
  *       "jobs/moved" its priority changes; its token is cut short by time; its end is late
+ *       "jobs/long"  the log of tests/cli/fake_long.h
+ *       "jobs/slow"  the same, one event per call, which then is cut for one reason or another
  *       "jobs/gone"  the call is UNAVAILABLE whenever it is made
  *       "jobs/failed", "jobs/cancelled" end so;  others are NOT_FOUND
  *     Get "jobs/whole", "jobs/running", "jobs/failed", "jobs/ids"
  *     Continue: the new job is "jobs/tTOKENSsSTEPS", or "jobs/whole" when that one goes on;
  *       "jobs/running" is FAILED_PRECONDITION
+ *     Submit: "jobs/long" for the prompt "long", else "jobs/new1"; request ids are remembered
+ *     Delete of "jobs/once" does it and takes the server away without an answer, the first time
  *     SetPriority of "jobs/running"
  *     GetStatus: moves on by the same second of work with every call
  *
@@ -73,5 +78,9 @@ uint32_t fake_most_waiting(const struct fake *fake);
 uint32_t fake_n_refused(const struct fake *fake);
 uint32_t fake_n_watches(const struct fake *fake);
 uint32_t fake_n_generates(const struct fake *fake);
+
+/* Calls of Submit, and how many jobs they made: one per request id, one per call without. */
+uint32_t fake_n_submits(const struct fake *fake);
+uint32_t fake_n_submissions(const struct fake *fake);
 
 #endif

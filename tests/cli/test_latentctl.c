@@ -268,10 +268,10 @@ static void every_status_of_a_call_has_its_exit_status(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
         char args[64], err[96];
-        snprintf(args, sizeof args, "think status~%d", statuses[i].grpc);
+        snprintf(args, sizeof args, "think --no-retry status~%d", statuses[i].grpc);
         snprintf(err, sizeof err, "latentctl: think: %s: as you wish\n", statuses[i].word);
         expect(args, statuses[i].exit_status, "", err);
-        snprintf(args, sizeof args, "think --json status~%d", statuses[i].grpc);
+        snprintf(args, sizeof args, "think --no-retry --json status~%d", statuses[i].grpc);
         expect(args, statuses[i].exit_status, "", err);
     }
 }
@@ -339,7 +339,9 @@ static void no_daemon_is_unavailable(void **state)
                                         "top --once"};
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         struct run run;
-        run_all(&run, &(struct run_options){.server = "unix:/nonexistent/socket"}, verbs[i]);
+        char args[64];
+        snprintf(args, sizeof args, "%s --no-retry", verbs[i]);
+        run_all(&run, &(struct run_options){.server = "unix:/nonexistent/socket"}, args);
         if (run.status != 4 || !strstr(run.err, "unavailable: "))
             fail_msg("%s: exit %d, %s", verbs[i], run.status, run.err);
         run_free(&run);
@@ -695,7 +697,7 @@ static void result_json_has_the_answer_and_the_state(void **state)
     assert_non_null(strstr(run.out, "\"finish\": \"stop\", \"error\": null"));
     assert_non_null(strstr(run.out, "\"late\": true, \"state\": \"succeeded\", \"done\": true"));
     assert_non_null(strstr(run.out, "\"priority\": 16, \"client\": \"unix:uid=7\", "
-                                    "\"continues\": \"jobs/before\", "
+                                    "\"owner\": \"\", \"continues\": \"jobs/before\", "
                                     "\"predicted_end_us\": 1900000009000000"));
     run_free(&run);
     run_on_fake(&run, "result --json running");
@@ -710,17 +712,17 @@ static void jobs_lists_all_pages(void **state)
     (void)state;
     expect("jobs", 0,
            "NAME    STATE      PRIO  CREATED               ENDS                  SECONDS  PROMPT  "
-           "STEPS  CLIENT      REQUEST-ID\n"
+           "STEPS  CLIENT      OWNER  REQUEST-ID\n"
            "jobs/c  queued       16  2030-03-17T17:46:40Z  -                           -       5  "
            "   80  unix:uid=7\n"
            "jobs/b  running      16  2030-03-17T17:46:40Z  2030-03-17T17:46:49Z        -       5  "
            "   80  unix:uid=7\n"
            "jobs/a  succeeded    16  2030-03-17T17:46:40Z  late                      2.5       5  "
-           "   80  unix:uid=7  req-a\n",
+           "   80  unix:uid=7         req-a\n",
            "");
     expect("jobs --limit 1", 0,
            "NAME    STATE   PRIO  CREATED               ENDS  SECONDS  PROMPT  STEPS  CLIENT      "
-           "REQUEST-ID\n"
+           "OWNER  REQUEST-ID\n"
            "jobs/c  queued    16  2030-03-17T17:46:40Z  -           -       5     80  "
            "unix:uid=7\n",
            "");
