@@ -27,8 +27,8 @@
 /* grpc-status, grpc-message, grpc-status-details-bin, and the handler's own. */
 #define MAX_TRAILERS (3 + RPC_CALL_MAX_FIELDS)
 
-/* :status, content-type, grpc-accept-encoding, and the handler's own. */
-#define MAX_HEADERS (3 + RPC_CALL_MAX_FIELDS)
+/* :status, content-type, grpc-accept-encoding, grpc-encoding, and the handler's own. */
+#define MAX_HEADERS (4 + RPC_CALL_MAX_FIELDS)
 
 /* Queues up to this size keep their memory between messages; larger ones give it back. */
 #define QUEUE_KEEP_BYTES ((size_t)16 * 1024)
@@ -139,9 +139,12 @@ static void resume(struct rpc_call *call)
 static size_t header_fields(const struct rpc_call *call, nghttp2_nv out[MAX_HEADERS])
 {
     static const nghttp2_nv fixed[] = {NV(":status", "200"), NV("content-type", "application/grpc"),
-                                       NV("grpc-accept-encoding", "identity")};
+                                       NV("grpc-accept-encoding", RPC_CODINGS_ACCEPTED)};
+    static const nghttp2_nv coding = NV("grpc-encoding", "gzip");
     memcpy(out, fixed, sizeof fixed);
     size_t n = sizeof fixed / sizeof *fixed;
+    if (call->is_coded)
+        out[n++] = coding;
     return n + own_fields(&call->headers, out + n);
 }
 
@@ -293,8 +296,8 @@ bool rpc_call_wants_more(struct rpc_call *call)
     return false;
 }
 
-/* Append one framed message; what was sent already makes room first. */
-static int enqueue(struct rpc_call *call, const void *data, size_t len)
+/* Append one message with its prefix; what was sent already makes room first. */
+static int put_framed(struct rpc_call *call, bool is_compressed, const void *data, size_t len)
 {
     if (call->queue_begin > 0 && call->queue_begin >= call->queue.len / 2) {
         memmove(call->queue.data, call->queue.data + call->queue_begin, queued(call));
@@ -303,6 +306,7 @@ static int enqueue(struct rpc_call *call, const void *data, size_t len)
     }
     uint8_t prefix[RPC_FRAME_PREFIX_BYTES];
     rpc_frame_prefix((uint32_t)len, prefix);
+    prefix[0] = is_compressed;
     if (!ltd_bytes_reserve(&call->queue, len + sizeof prefix)) {
         call->queue.failed = false; /* what is queued is whole; only this message was not taken */
         return -1;
@@ -313,6 +317,18 @@ static int enqueue(struct rpc_call *call, const void *data, size_t len)
     ltd_bytes_put(&call->queue, data, len);
     count_output(call, len + sizeof prefix, 0);
     return 0;
+}
+
+static int enqueue(struct rpc_call *call, const void *data, size_t len)
+{
+    struct ltd_bytes small;
+    if (!call->compress)
+        return put_framed(call, false, data, len);
+    ltd_bytes_init(&small);
+    int rv = rpc_gzip(data, len, &small) ? put_framed(call, true, small.data, small.len)
+                                         : put_framed(call, false, data, len);
+    ltd_bytes_fini(&small);
+    return rv;
 }
 
 int rpc_call_send(struct rpc_call *call, const void *data, size_t len, struct ltd_err *err)
@@ -365,6 +381,14 @@ void rpc_call_finish_err(struct rpc_call *call, const struct ltd_err *err)
 {
     if (begin_finish(call))
         rpc_stream_answer_err(call, err);
+}
+
+bool rpc_call_compress(struct rpc_call *call, bool on)
+{
+    if (!call->headers_submitted)
+        call->is_coded = call->accepts_gzip;
+    call->compress = on && call->is_coded;
+    return call->compress;
 }
 
 void rpc_call_reply(struct rpc_call *call, const void *data, size_t len)

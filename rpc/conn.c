@@ -435,6 +435,26 @@ void rpc_conn_defer(struct rpc_conn *conn, struct rpc_call *call)
     conn->pending_last = &call->pending_next;
 }
 
+void rpc_conn_put_off(struct rpc_conn *conn, struct rpc_call *call)
+{
+    call->put_off = true;
+    conn->has_put_off = true;
+    rpc_conn_want_flush(conn);
+}
+
+static void resume_put_off(struct rpc_conn *conn)
+{
+    if (!conn->has_put_off)
+        return;
+    conn->has_put_off = false;
+    for (struct rpc_call *call = conn->calls; call; call = call->next) {
+        if (!call->put_off)
+            continue;
+        call->put_off = false;
+        rpc_conn_defer(conn, call);
+    }
+}
+
 /* Handlers and on_end run here, outside the session. They may add to the list. */
 static void dispatch(struct rpc_conn *conn)
 {
@@ -652,6 +672,7 @@ void rpc_conn_flush(struct rpc_conn *conn)
         flush_pages(conn);
     if (!conn->h2)
         return;
+    resume_put_off(conn);
     dispatch(conn);
     /* What the kernel did not take is the back-pressure: on_room asks for the next flush. */
     if (rpc_transport_pending_bytes(&conn->transport) > 0)

@@ -69,7 +69,8 @@ struct rpc_shared {
     struct rpc_server_stats stats;
     struct rpc_method_stats *method_stats; /* [n_methods + 1]; the last for unknown methods */
     bool draining;                         /* new calls are refused */
-    bool starved;                          /* a call was told "full" because of max_total_bytes */
+    size_t work_left;             /* bytes that may still be inflated in this turn of the loop */
+    bool starved;                 /* a call was told "full" because of max_total_bytes */
     int n_in_callback;            /* > 0 while a handler or call callback runs: no destroy then */
     struct rpc_conn *flush_first; /* connections that want a flush, newest first */
     void (*on_flush_wanted)(struct rpc_shared *shared); /* the list was empty until now */
@@ -136,6 +137,7 @@ struct rpc_conn {
     uint32_t n_calls;
     struct rpc_call *pending_first; /* became ready or ended; worked off by rpc_conn_dispatch */
     struct rpc_call **pending_last;
+    bool has_put_off;    /* one of `calls` is put off */
     uint32_t n_wanting;  /* calls that wait for on_writable */
     size_t input_bytes;  /* of unfinished requests */
     size_t output_bytes; /* queued in calls */
@@ -177,6 +179,9 @@ void rpc_conn_fail(struct rpc_conn *conn, enum rpc_close reason, const char *det
 
 /* rpc_conn_defer - put a call on the list of those to be looked at outside the session. */
 void rpc_conn_defer(struct rpc_conn *conn, struct rpc_call *call);
+
+/* rpc_conn_put_off - look at a call again in the next turn of the loop. */
+void rpc_conn_put_off(struct rpc_conn *conn, struct rpc_call *call);
 
 /* The session's callbacks and options, the same for all connections. NULL without memory. */
 nghttp2_session_callbacks *rpc_conn_callbacks_create(void);

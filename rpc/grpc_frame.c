@@ -22,9 +22,12 @@ static enum rpc_frame judge_prefix(struct rpc_frame_reader *reader)
         (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 8 | (uint32_t)p[4];
     if (p[0] > 1)
         return RPC_FRAME_BAD_FLAG;
-    if (p[0] == 1)
+    if (p[0] == 1 && !reader->takes_compressed)
         return RPC_FRAME_COMPRESSED;
-    if (reader->body_bytes > reader->max_bytes)
+    reader->is_compressed = p[0] == 1;
+    /* What cannot be compressed grows a little by the attempt; its real size is judged later. */
+    size_t grown = reader->is_compressed ? reader->max_bytes / 1024 + 64 : 0;
+    if (reader->body_bytes > reader->max_bytes + grown)
         return RPC_FRAME_TOO_LARGE;
     return RPC_FRAME_MORE;
 }

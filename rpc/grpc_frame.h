@@ -29,13 +29,15 @@ enum rpc_frame {
     RPC_FRAME_MORE,       /* everything fed was used, no message is complete */
     RPC_FRAME_MESSAGE,    /* `body` holds a whole message; call rpc_frame_next before feeding on */
     RPC_FRAME_TOO_LARGE,  /* the prefix announces more than max_bytes (body_bytes says how much) */
-    RPC_FRAME_COMPRESSED, /* flag 1: the message is compressed */
+    RPC_FRAME_COMPRESSED, /* flag 1, and the reader does not take such messages */
     RPC_FRAME_BAD_FLAG,   /* a flag other than 0 and 1 */
     RPC_FRAME_NO_MEMORY,
 };
 
 struct rpc_frame_reader {
-    size_t max_bytes; /* of one message; set at init */
+    size_t max_bytes;      /* of one message; set at init */
+    bool takes_compressed; /* set behind init; false: flag 1 is refused */
+    bool is_compressed;    /* the message in `body` came with flag 1 */
     uint8_t prefix[RPC_FRAME_PREFIX_BYTES];
     uint8_t prefix_len;    /* octets of `prefix` that have come */
     uint32_t body_bytes;   /* announced; valid once the prefix is whole */
@@ -61,7 +63,7 @@ void rpc_frame_next(struct rpc_frame_reader *reader);
 /* True between messages: a stream that ends here was not cut. */
 bool rpc_frame_at_boundary(const struct rpc_frame_reader *reader);
 
-/* rpc_frame_prefix - the five octets in front of an uncompressed message. */
+/* rpc_frame_prefix - the five octets in front of an uncompressed message; out[0] is the flag. */
 void rpc_frame_prefix(uint32_t body_bytes, uint8_t out[RPC_FRAME_PREFIX_BYTES]);
 
 #endif

@@ -10,6 +10,9 @@
  * window is given back as they leave it, so a handler that holds back (rpc_call_hold_requests) slows
  * its client down: at most one window and one message are in memory for it.
  *
+ * A compressed message is inflated outside the session too, a slice at a time: what does not fit into
+ * the turn's share of work (rpc_shared.work_left) is put off to the next turn of the loop.
+ *
  * All of it is counted in the connection and in the server as it grows, and given back when the
  * message was taken or the call is refused, whichever comes first.
  */
@@ -17,6 +20,9 @@
 #include <string.h>
 
 #include "rpc/stream.h"
+
+/* One call of zlib: some 50 us. */
+#define SLICE_BYTES ((size_t)64 * 1024)
 
 static void count_input(struct rpc_call *call, size_t plus, size_t minus)
 {
@@ -37,6 +43,9 @@ void rpc_request_drop(struct rpc_call *call)
     count_input(call, 0, call->input_bytes);
     give_window(call, call->backlog.len - call->backlog_begin);
     rpc_frame_reader_fini(&call->reader);
+    rpc_inflater_destroy(call->inflater);
+    call->inflater = NULL;
+    ltd_bytes_fini(&call->inflated);
     ltd_bytes_fini(&call->backlog);
     call->backlog_begin = 0;
 }
@@ -44,6 +53,8 @@ void rpc_request_drop(struct rpc_call *call)
 void rpc_request_begin(struct rpc_call *call)
 {
     rpc_frame_reader_init(&call->reader, call->method->max_request_bytes);
+    call->reader.takes_compressed =
+        call->coding == RPC_CODING_GZIP || call->coding == RPC_CODING_DEFLATE;
     call->phase = RPC_PHASE_BODY;
     if (!call->method->open)
         return;
@@ -63,9 +74,9 @@ static void refuse_message_size(struct rpc_call *call)
 
 static void refuse_compressed(struct rpc_call *call)
 {
-    if (call->is_coded)
+    if (call->coding == RPC_CODING_UNKNOWN)
         rpc_stream_refuse(call, RPC_UNIMPLEMENTED,
-                          "grpc-encoding is not supported; grpc-accept-encoding: identity");
+                          "grpc-encoding is not one of " RPC_CODINGS_ACCEPTED);
     else
         rpc_stream_refuse(call, RPC_INTERNAL, "compressed message without a grpc-encoding");
 }
@@ -112,6 +123,92 @@ static size_t feed(struct rpc_call *call, const uint8_t *data, size_t len)
     count_input(call, call->reader.body.len - before, 0);
     judge(call, verdict);
     return used;
+}
+
+/* ---- compressed messages ---- */
+
+static void refuse_inflated(struct rpc_call *call, enum rpc_inflated verdict)
+{
+    char message[160];
+    switch (verdict) {
+    case RPC_INFLATED_MORE:
+    case RPC_INFLATED_DONE:
+        break;
+    case RPC_INFLATED_TOO_LARGE:
+        snprintf(message, sizeof message,
+                 "request message is larger than %zu bytes when decompressed, %s takes no more",
+                 call->method->max_request_bytes, call->method->path);
+        rpc_stream_refuse(call, RPC_RESOURCE_EXHAUSTED, message);
+        break;
+    case RPC_INFLATED_BAD:
+        rpc_stream_refuse(call, RPC_INTERNAL, "compressed message is cut or damaged");
+        break;
+    case RPC_INFLATED_NO_MEMORY:
+        rpc_stream_refuse(call, RPC_RESOURCE_EXHAUSTED, "no memory for the request");
+        break;
+    }
+}
+
+static void end_inflater(struct rpc_call *call)
+{
+    rpc_inflater_destroy(call->inflater);
+    call->inflater = NULL;
+    count_input(call, 0, RPC_INFLATER_BYTES);
+}
+
+static enum rpc_inflated inflate_slice(struct rpc_call *call)
+{
+    struct rpc_shared *shared = call->conn->shared;
+    size_t before = call->inflated.len;
+    if (!has_room(call, SLICE_BYTES))
+        return RPC_INFLATED_NO_MEMORY;
+    enum rpc_inflated verdict = rpc_inflater_step(call->inflater, &call->inflated,
+                                                  call->method->max_request_bytes, SLICE_BYTES);
+    size_t n = call->inflated.len - before;
+    count_input(call, n, 0);
+    shared->work_left -= n < shared->work_left ? n : shared->work_left;
+    return verdict;
+}
+
+/* The message in the reader is compressed: go on with it. True when it is done. */
+static bool inflate_more(struct rpc_call *call)
+{
+    enum rpc_inflated verdict = RPC_INFLATED_MORE;
+    if (!call->inflater) {
+        call->inflater =
+            rpc_inflater_create(call->coding, call->reader.body.data, call->reader.body.len);
+        if (call->inflater)
+            count_input(call, RPC_INFLATER_BYTES, 0);
+        else
+            verdict = RPC_INFLATED_NO_MEMORY;
+    }
+    while (verdict == RPC_INFLATED_MORE) {
+        if (call->conn->shared->work_left == 0) {
+            rpc_conn_put_off(call->conn, call);
+            return false;
+        }
+        verdict = inflate_slice(call);
+    }
+    if (verdict != RPC_INFLATED_DONE) {
+        refuse_inflated(call, verdict);
+        return false;
+    }
+    end_inflater(call);
+    call->is_inflated = true;
+    return true;
+}
+
+bool rpc_request_is_plain(struct rpc_call *call)
+{
+    return !call->reader.is_compressed || call->is_inflated || inflate_more(call);
+}
+
+const uint8_t *rpc_request_message(const struct rpc_call *call, size_t *len)
+{
+    static const uint8_t empty[1];
+    const struct ltd_bytes *bytes = call->is_inflated ? &call->inflated : &call->reader.body;
+    *len = bytes->len;
+    return bytes->len > 0 ? bytes->data : empty;
 }
 
 /* ---- inside the session ---- */
@@ -201,15 +298,17 @@ static bool next_message(struct rpc_call *call)
 
 static void deliver(struct rpc_call *call)
 {
-    static const uint8_t empty[1];
     struct rpc_shared *shared = call->conn->shared;
-    size_t len = call->reader.body.len;
+    size_t len;
+    const uint8_t *message = rpc_request_message(call, &len);
     shared->n_in_callback++;
     if (call->ops && call->ops->on_message)
-        call->ops->on_message(call, call->ops_arg, len ? call->reader.body.data : empty, len);
+        call->ops->on_message(call, call->ops_arg, message, len);
     shared->n_in_callback--;
+    count_input(call, 0, call->reader.body.len + call->inflated.len);
     call->has_message = false;
-    count_input(call, 0, len);
+    call->is_inflated = false;
+    ltd_bytes_fini(&call->inflated);
     rpc_frame_next(&call->reader);
 }
 
@@ -229,13 +328,14 @@ static void tell_end(struct rpc_call *call)
 
 void rpc_request_pump(struct rpc_call *call)
 {
-    while (call->phase == RPC_PHASE_RUNNING && !call->held && next_message(call))
+    while (call->phase == RPC_PHASE_RUNNING && !call->held && next_message(call) &&
+           rpc_request_is_plain(call))
         deliver(call);
     if (call->phase == RPC_PHASE_RUNNING && call->is_short)
         rpc_stream_refuse(call, RPC_RESOURCE_EXHAUSTED, no_room);
     if (call->phase != RPC_PHASE_RUNNING)
         rpc_request_drop(call);
-    else if (call->request_done && !call->held && !call->end_told)
+    else if (call->request_done && !call->has_message && !call->held && !call->end_told)
         tell_end(call);
 }
 
@@ -248,4 +348,9 @@ void rpc_call_hold_requests(struct rpc_call *call, bool hold)
     /* Messages never come from inside a function of rpc/call.h. */
     rpc_conn_defer(call->conn, call);
     rpc_conn_want_flush(call->conn);
+}
+
+bool rpc_call_was_compressed(const struct rpc_call *call)
+{
+    return call->reader.is_compressed;
 }

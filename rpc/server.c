@@ -25,6 +25,9 @@
 #include "rpc/conn.h"
 #include "rpc/listener.h"
 
+/* What all calls together may inflate in one turn of the loop: some 4 ms. */
+#define WORK_BYTES_PER_TURN ((size_t)4 << 20)
+
 struct rpc_server {
     struct rpc_shared shared; /* first member: on_conn_closed gets back from it to the server */
 
@@ -172,6 +175,7 @@ static void unstarve(struct rpc_server *server)
 static void on_check(uv_check_t *check)
 {
     struct rpc_server *server = check->data;
+    server->shared.work_left = WORK_BYTES_PER_TURN;
     struct rpc_conn *list = server->shared.flush_first;
     server->shared.flush_first = NULL;
     while (list) {
@@ -275,6 +279,7 @@ struct rpc_server *rpc_server_create(uv_loop_t *loop, const struct rpc_method *m
     struct rpc_shared *shared = &server->shared;
     fill_limits(&shared->limits, limits);
     shared->loop = loop;
+    shared->work_left = WORK_BYTES_PER_TURN;
     shared->methods = methods;
     shared->n_methods = n_methods;
     shared->on_flush_wanted = on_flush_wanted;

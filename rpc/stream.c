@@ -182,7 +182,9 @@ void rpc_stream_header(struct rpc_call *call, const uint8_t *name, size_t name_l
     else if (equals(name, name_len, "grpc-timeout"))
         take_timeout(call, value, value_len);
     else if (equals(name, name_len, "grpc-encoding"))
-        call->is_coded = !equals(value, value_len, "identity");
+        call->coding = rpc_coding_parse(value, value_len);
+    else if (equals(name, name_len, "grpc-accept-encoding"))
+        call->accepts_gzip |= rpc_coding_list_has_gzip(value, value_len);
     else if (equals(name, name_len, "authorization"))
         rpc_bearer_take(&call->bearer, value, value_len);
     else
@@ -256,10 +258,10 @@ void rpc_stream_closed(struct rpc_call *call)
 
 static void run_handler(struct rpc_call *call)
 {
-    static const uint8_t empty[1];
     const struct rpc_method *method = call->method;
     struct rpc_shared *shared = call->conn->shared;
-    const uint8_t *request = call->reader.body.len ? call->reader.body.data : empty;
+    size_t len;
+    const uint8_t *request = rpc_request_message(call, &len);
     call->phase = RPC_PHASE_RUNNING;
     shared->stats.n_calls++;
     shared->stats.n_calls_total++;
@@ -267,7 +269,7 @@ static void run_handler(struct rpc_call *call)
     if (method->open)
         method->open(call, method->arg);
     else
-        method->handler(call, request, call->reader.body.len, method->arg);
+        method->handler(call, request, len, method->arg);
     shared->n_in_callback--;
     if (!method->open)
         rpc_request_drop(call);
@@ -276,7 +278,7 @@ static void run_handler(struct rpc_call *call)
 
 void rpc_stream_dispatch(struct rpc_call *call)
 {
-    if (call->phase == RPC_PHASE_READY && !call->stream_closed)
+    if (call->phase == RPC_PHASE_READY && !call->stream_closed && rpc_request_is_plain(call))
         run_handler(call);
     if (!call->stream_closed) {
         if (call->method && call->method->open)

@@ -35,6 +35,7 @@
 #include "rpc/conn.h"
 #include "rpc/fields.h"
 #include "rpc/grpc_frame.h"
+#include "rpc/gzip.h"
 #include "rpc/service.h"
 #include "rpc/timers.h"
 
@@ -57,16 +58,20 @@ struct rpc_call {
     const struct rpc_method *method; /* NULL: the path has no row */
     uint32_t header_bytes;           /* as HTTP/2 counts: name + value + 32 */
     bool is_post, is_grpc;           /* :method and content-type */
-    bool is_coded;                   /* grpc-encoding names something other than identity */
+    enum rpc_coding coding;          /* grpc-encoding */
     bool bad_timeout, bad_metadata;
     bool request_done; /* END_STREAM came */
     bool has_message;  /* `reader.body` holds a whole message */
+    bool put_off;      /* there is work for it that did not fit this turn (rpc_conn_put_off) */
     bool held;         /* rpc_call_hold_requests */
     bool is_short; /* a budget was met while a stream's bytes came: refuse outside the session */
     bool end_told; /* on_request_end has been called */
     uint64_t opened_ns;
     uint64_t deadline_ns; /* LTD_NEVER: none */
     struct rpc_frame_reader reader;
+    struct rpc_inflater *inflater; /* of the message in `reader` while it is being inflated */
+    struct ltd_bytes inflated;     /* what has come out of it */
+    bool is_inflated;              /* that is the whole message */
     struct ltd_bytes backlog; /* of a streaming client: [backlog_begin, len) is not looked at yet */
     size_t backlog_begin;
     size_t input_bytes; /* counted in conn->input_bytes for this call */
@@ -86,7 +91,10 @@ struct rpc_call {
     /* response */
     struct ltd_bytes queue; /* framed messages; [queue_begin, queue.len) is to be sent */
     size_t queue_begin;
-    bool wants_room; /* on_writable is owed */
+    bool accepts_gzip; /* the client does */
+    bool is_coded;     /* the headers say, or will say, grpc-encoding: gzip */
+    bool compress;     /* messages that are sent now are compressed */
+    bool wants_room;   /* on_writable is owed */
     bool headers_submitted;
     bool deferred; /* the session waits for rpc_stream_resume */
     bool finished; /* `status` is final: trailers follow the queue */
@@ -143,6 +151,13 @@ void rpc_request_begin(struct rpc_call *call);
 
 /* Hand over what has come to on_message and on_request_end. Outside the session. */
 void rpc_request_pump(struct rpc_call *call);
+
+/* Is the one message there as a handler can take it? False: it is being inflated (the call is looked
+ * at again), or was refused. Outside the session. */
+bool rpc_request_is_plain(struct rpc_call *call);
+
+/* The message that is there, [*len]; never NULL. */
+const uint8_t *rpc_request_message(const struct rpc_call *call, size_t *len);
 
 /* Forget everything that has come. */
 void rpc_request_drop(struct rpc_call *call);

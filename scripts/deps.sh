@@ -20,6 +20,7 @@ libopenmpi-dev   MPI: ranks and their gathers
 openmpi-bin      mpirun
 libuv1-dev       event loop: sockets, timers, signals
 libnghttp2-dev   HTTP/2 framing under gRPC
+zlib1g-dev       gzip of gRPC messages
 libprotobuf-c-dev     messages in C
 protobuf-c-compiler   protoc-gen-c
 protobuf-compiler     protoc

@@ -288,6 +288,10 @@ void echo_init(struct echo *echo, uv_loop_t *loop)
          .arg = echo,
          .rights = 4},
         {.path = "/test.Echo/Wrong", .max_request_bytes = 1024, .handler = echo_wrong, .arg = echo},
+        {.path = "/test.Echo/Squeeze",
+         .max_request_bytes = 1024,
+         .handler = echo_squeeze,
+         .arg = echo},
         {.path = "/test.Echo/Ends", .max_request_bytes = 1024, .handler = do_ends, .arg = echo},
     };
     memcpy(echo->methods, methods, sizeof methods);

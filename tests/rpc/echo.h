@@ -20,6 +20,7 @@
  *     /test.Echo/Meta      metadata x-echo and x-echo-bin come back as headers x-header(-bin) and
  *                          trailers x-trailer(-bin), with the request, or NOT_FOUND for an empty one
  *     /test.Echo/Wrong     "REASON MS MESSAGE": ends INVALID with that reason and retry hint
+ *     /test.Echo/Squeeze   "SIZE": so many zeros, compressed when the client accepts it
  *     /test.Echo/Who       the caller's identity: "NAME RIGHTS"
  *     /test.Echo/Ends      the counters below as text, "finished=1 cancelled=0 …"
  *
@@ -38,7 +39,7 @@
 #include "rpc/page.h"
 #include "rpc/service.h"
 
-#define ECHO_N_METHODS 19
+#define ECHO_N_METHODS 20
 #define ECHO_MAX_BYTES ((size_t)8 << 20)
 #define ECHO_N_ENDS    7
 #define ECHO_N_PAGES   2
@@ -65,6 +66,7 @@ void echo_open_tap(struct rpc_call *call, void *arg);
 void echo_turn(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 void echo_meta(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 void echo_wrong(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+void echo_squeeze(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 void echo_who(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 
 void echo_init(struct echo *echo, uv_loop_t *loop);

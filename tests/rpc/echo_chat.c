@@ -166,3 +166,15 @@ void echo_wrong(struct rpc_call *call, const uint8_t *request, size_t len, void 
     ltd_err_retry_after(&err, ms);
     rpc_call_finish_err(call, &err);
 }
+
+void echo_squeeze(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
+{
+    char text[16] = "";
+    (void)arg;
+    memcpy(text, request, len < sizeof text - 1 ? len : sizeof text - 1);
+    size_t size = strtoul(text, NULL, 10);
+    char *answer = calloc(1, size + 1);
+    rpc_call_compress(call, true);
+    rpc_call_reply(call, answer, size);
+    free(answer);
+}
