@@ -126,10 +126,12 @@ struct store {
  * event  borrowed for the call; its `seq` is set to the number it gets
  * done   called with LTD_OK, or LTD_E_CORRUPT (the job's state forbids the event), LTD_E_NOT_FOUND
  *        (no such job), LTD_E_EXISTS (QUEUED for an id or request id that is taken),
- *        LTD_E_EXHAUSTED (memory, disk)
+ *        LTD_E_EXHAUSTED (memory), LTD_E_UNAVAILABLE with reason STORE_STALLED (QUEUED or PRIORITY
+ *        while nothing can be written; every other event waits until it can)
  *
  * Appends of one job are answered in their order. When one is refused, those of the same job that
  * wait behind it are refused too; what is appended after the refusal was told stands on its own.
+ * Only what a stalled log refuses at once is told ahead of what waits: it was never part of the log.
  */
 static inline void store_append(struct store *store, const char *job_id, struct job_event *event,
                                 store_done_fn done, void *arg)
@@ -203,7 +205,7 @@ static inline void store_health(struct store *store, struct store_health *out)
 
 /*
  * store_stop - commit what waits, for two seconds at most; what could not be committed is answered
- * LTD_E_UNAVAILABLE. Afterwards nothing is waiting, and nothing can be appended.
+ * LTD_E_UNAVAILABLE. Afterwards nothing is waiting, and an append is refused at once.
  */
 static inline void store_stop(struct store *store)
 {
@@ -211,7 +213,11 @@ static inline void store_stop(struct store *store)
         store->ops->stop(store);
 }
 
-/* store_destroy - what was appended is committed first, if it can be. */
+/*
+ * store_destroy - stops the log if that was not done.
+ *
+ * A durable log closes handles of its loop, which must turn once more before it is closed.
+ */
 static inline void store_destroy(struct store *store)
 {
     if (store)

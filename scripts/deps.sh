@@ -28,6 +28,8 @@ libopenblas-dev  the portable kernel tier
 libpcre2-dev     regular expressions of tokenizer.json
 libjansson-dev   JSON: model files and --json
 libssl-dev       TLS, and SHA-256 of the model
+libsqlite3-dev   the job log
+zlib1g-dev       checksums of stored events
 libsystemd-dev   readiness and watchdog messages
 libcmocka-dev    unit tests
 python3          tests and the demo

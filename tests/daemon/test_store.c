@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/daemon/test_store.c - the event log in memory keeps the promises of daemon/store.h.
+ * tests/daemon/test_store.c - the logs, in memory and on disk, keep the promises of daemon/store.h.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,20 +9,58 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
+#include <uv.h>
 
 #include "daemon/store.h"
 
 #define HUGE ((size_t)1 << 40)
 
+/* Every case runs against both logs: what a caller may rely on does not depend on which it is. */
+static bool is_durable;
+static uv_loop_t loop;
+static char directory[64];
+
 static struct store *open_store(size_t max_jobs, int64_t max_age_us, size_t max_bytes)
 {
     struct store_retention keep = {max_jobs, max_age_us, max_bytes};
     struct ltd_err err = {0};
-    struct store *store = store_memory_create(&keep, &err);
-    assert_non_null(store);
+    char path[100];
+    snprintf(path, sizeof path, "%s/jobs.db", directory);
+    struct store_sqlite_config config = {.path = path, .retention = keep, .loop = &loop};
+    struct store *store =
+        is_durable ? store_sqlite_open(&config, &err) : store_memory_create(&keep, &err);
+    if (!store)
+        fail_msg("open: %s", err.msg);
     return store;
+}
+
+static void close_store(struct store *store)
+{
+    store_destroy(store);
+    uv_run(&loop, UV_RUN_DEFAULT);
+}
+
+static int make_directory(void **state)
+{
+    (void)state;
+    snprintf(directory, sizeof directory, "/tmp/latentd-store-XXXXXX");
+    return mkdtemp(directory) && uv_loop_init(&loop) == 0 ? 0 : -1;
+}
+
+static int remove_directory(void **state)
+{
+    static const char *const names[] = {"jobs.db", "jobs.db-wal", "jobs.db-shm", "jobs.db.lock"};
+    char path[100];
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s", directory, names[i]);
+        unlink(path);
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    return rmdir(directory) == 0 ? uv_loop_close(&loop) : -1;
 }
 
 static void keep_result(void *arg, const struct ltd_err *result)
@@ -32,11 +70,35 @@ static void keep_result(void *arg, const struct ltd_err *result)
     *out = *result;
 }
 
+/* Until nothing waits: answers come from the loop. */
+static void settle(struct store *store)
+{
+    struct store_health health;
+    store_health(store, &health);
+    while (health.n_waiting > 0) {
+        uv_run(&loop, UV_RUN_ONCE);
+        store_health(store, &health);
+    }
+}
+
 static enum ltd_code append(struct store *store, const char *id, struct job_event event)
 {
     struct ltd_err result = {.code = LTD_N_CODES};
     store_append(store, id, &event, keep_result, &result);
+    settle(store);
     return result.code;
+}
+
+static void must_succeed(void *arg, const struct ltd_err *result)
+{
+    (void)arg;
+    assert_int_equal(result->code, LTD_OK);
+}
+
+/* Without waiting for the answer: settle does. */
+static void append_later(struct store *store, const char *id, struct job_event event)
+{
+    store_append(store, id, &event, must_succeed, NULL);
 }
 
 static struct job_event queued(const char *request_id, const char *label)
@@ -107,7 +169,7 @@ static void a_job_begins_with_queued_and_is_found_by_both_ids(void **state)
     assert_null(store_find_request(store, "", ""));
     assert_int_equal(job->state, JOB_QUEUED);
     assert_string_equal(job->label, "lab");
-    store_destroy(store);
+    close_store(store);
 }
 
 static void an_id_or_a_request_id_makes_one_job_only(void **state)
@@ -126,7 +188,7 @@ static void an_id_or_a_request_id_makes_one_job_only(void **state)
     assert_int_equal(append(store, b, queued("req", "")), LTD_E_EXISTS);
     assert_int_equal(append(store, b, queued("", "")), LTD_OK);
     assert_int_equal(store_list(store, &all, out, 4, &more), 2);
-    store_destroy(store);
+    close_store(store);
 }
 
 static void an_impossible_event_is_refused_and_leaves_no_trace(void **state)
@@ -142,7 +204,7 @@ static void an_impossible_event_is_refused_and_leaves_no_trace(void **state)
     assert_int_equal(store_find(store, id)->last_seq, 1);
     assert_int_equal(append(store, id, started), LTD_OK);
     assert_int_equal(store_find(store, id)->last_seq, 2);
-    store_destroy(store);
+    close_store(store);
 }
 
 /* One event of each kind. */
@@ -206,7 +268,7 @@ static void every_pair_of_state_and_event_is_kept_or_refused_as_the_table_says(v
                 assert_memory_equal(job, &before, sizeof before);
         }
     }
-    store_destroy(store);
+    close_store(store);
 }
 
 /* --------------------------------------------------------------------------------- read */
@@ -256,7 +318,7 @@ static void reading_from_any_number_gives_the_same_events(void **state)
     store_read(store, job, 0, see, &whole, NULL);
     assert_int_equal(whole.n, 203);
     assert_int_equal(whole.ids[201], 1199);
-    store_destroy(store);
+    close_store(store);
 }
 
 static void a_log_stops_at_its_bound_and_can_still_be_finished(void **state)
@@ -280,7 +342,7 @@ static void a_log_stops_at_its_bound_and_can_still_be_finished(void **state)
     assert_int_equal(append(store, id, finished(JOB_FINISH_ERROR, 9)), LTD_OK);
     assert_int_equal(store_find(store, id)->state, JOB_FAILED);
     free(text);
-    store_destroy(store);
+    close_store(store);
 }
 
 /* --------------------------------------------------------------------------------- list */
@@ -308,7 +370,7 @@ static void pages_of_a_list_hold_every_job_once_newest_first(void **state)
         }
     }
     assert_int_equal(n, 25);
-    store_destroy(store);
+    close_store(store);
 }
 
 static void lists_filter_by_state_and_label(void **state)
@@ -334,7 +396,7 @@ static void lists_filter_by_state_and_label(void **state)
     assert_int_equal(store_list(store, &running, out, 20, &more), 6);
     assert_int_equal(store_list(store, &both, out, 20, &more), 3);
     assert_false(more);
-    store_destroy(store);
+    close_store(store);
 }
 
 /* --------------------------------------------------------------------------- retention */
@@ -353,7 +415,7 @@ static void only_finished_jobs_are_forgotten_oldest_end_first(void **state)
         assert_int_equal(store_find(store, ids[i]) != NULL, i >= 3);
     assert_non_null(store_find(store, running));
     assert_int_equal(store_expire(store, 100), 0);
-    store_destroy(store);
+    close_store(store);
 }
 
 static void jobs_are_forgotten_by_age(void **state)
@@ -368,7 +430,7 @@ static void jobs_are_forgotten_by_age(void **state)
     assert_int_equal(store_expire(store, 161), 2);
     assert_null(store_find(store, ids[1]));
     assert_non_null(store_find(store, ids[2]));
-    store_destroy(store);
+    close_store(store);
 }
 
 static void jobs_are_forgotten_by_size(void **state)
@@ -387,7 +449,7 @@ static void jobs_are_forgotten_by_size(void **state)
     assert_int_equal(store_expire(store, 10), 3); /* two of a bit more than 100 KiB fit in 300 */
     assert_non_null(store_find(store, ids[3]));
     free(text);
-    store_destroy(store);
+    close_store(store);
 }
 
 static void a_forgotten_request_id_is_free_again(void **state)
@@ -401,7 +463,7 @@ static void a_forgotten_request_id_is_free_again(void **state)
     assert_int_equal(append(store, make_id(&maker, id), queued("req", "")), LTD_E_EXISTS);
     assert_int_equal(store_expire(store, 2), 1);
     assert_int_equal(append(store, id, queued("req", "")), LTD_OK);
-    store_destroy(store);
+    close_store(store);
 }
 
 static void a_pinned_job_outlives_its_being_forgotten(void **state)
@@ -424,7 +486,7 @@ static void a_pinned_job_outlives_its_being_forgotten(void **state)
     store_unpin(store, job);
     assert_string_equal(job->id, id);
     store_unpin(store, job); /* freed here: the sanitizer build checks it */
-    store_destroy(store);
+    close_store(store);
 }
 
 static void thousands_of_jobs_are_found_and_leave_nothing(void **state)
@@ -439,36 +501,42 @@ static void thousands_of_jobs_are_found_and_leave_nothing(void **state)
     (void)state;
     for (size_t i = 0; i < 5000; i++) {
         snprintf(request, sizeof request, "req-%zu", i);
-        assert_int_equal(append(store, make_id(&maker, ids[i]), queued(request, "")), LTD_OK);
+        append_later(store, make_id(&maker, ids[i]), queued(request, ""));
     }
+    settle(store);
     for (size_t i = 0; i < 5000; i++) {
         snprintf(request, sizeof request, "req-%zu", i);
         assert_non_null(store_find(store, ids[i]));
         assert_ptr_equal(store_find_request(store, "", request), store_find(store, ids[i]));
-        append(store, ids[i], finished(JOB_FINISH_CANCELLED, (int64_t)i));
+        append_later(store, ids[i], finished(JOB_FINISH_CANCELLED, (int64_t)i));
     }
+    settle(store);
     assert_int_equal(store_expire(store, 1), 5000);
     assert_int_equal(store_list(store, &all, out, 1, &more), 0);
-    store_destroy(store);
+    close_store(store);
 }
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, make_directory, remove_directory)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_job_begins_with_queued_and_is_found_by_both_ids),
-        cmocka_unit_test(an_id_or_a_request_id_makes_one_job_only),
-        cmocka_unit_test(an_impossible_event_is_refused_and_leaves_no_trace),
-        cmocka_unit_test(every_pair_of_state_and_event_is_kept_or_refused_as_the_table_says),
-        cmocka_unit_test(reading_from_any_number_gives_the_same_events),
-        cmocka_unit_test(a_log_stops_at_its_bound_and_can_still_be_finished),
-        cmocka_unit_test(pages_of_a_list_hold_every_job_once_newest_first),
-        cmocka_unit_test(lists_filter_by_state_and_label),
-        cmocka_unit_test(only_finished_jobs_are_forgotten_oldest_end_first),
-        cmocka_unit_test(jobs_are_forgotten_by_age),
-        cmocka_unit_test(jobs_are_forgotten_by_size),
-        cmocka_unit_test(a_forgotten_request_id_is_free_again),
-        cmocka_unit_test(a_pinned_job_outlives_its_being_forgotten),
-        cmocka_unit_test(thousands_of_jobs_are_found_and_leave_nothing),
+        CASE(a_job_begins_with_queued_and_is_found_by_both_ids),
+        CASE(an_id_or_a_request_id_makes_one_job_only),
+        CASE(an_impossible_event_is_refused_and_leaves_no_trace),
+        CASE(every_pair_of_state_and_event_is_kept_or_refused_as_the_table_says),
+        CASE(reading_from_any_number_gives_the_same_events),
+        CASE(a_log_stops_at_its_bound_and_can_still_be_finished),
+        CASE(pages_of_a_list_hold_every_job_once_newest_first),
+        CASE(lists_filter_by_state_and_label),
+        CASE(only_finished_jobs_are_forgotten_oldest_end_first),
+        CASE(jobs_are_forgotten_by_age),
+        CASE(jobs_are_forgotten_by_size),
+        CASE(a_forgotten_request_id_is_free_again),
+        CASE(a_pinned_job_outlives_its_being_forgotten),
+        CASE(thousands_of_jobs_are_found_and_leave_nothing),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int n_failed = cmocka_run_group_tests_name("in memory", tests, NULL, NULL);
+    is_durable = true;
+    return n_failed + cmocka_run_group_tests_name("on disk", tests, NULL, NULL);
 }
