@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "cluster/build_id.h"
+#include "daemon/auth.h"
 #include "daemon/prometheus.h"
 #include "rpc/status.h"
 
@@ -327,6 +328,17 @@ static void put_calls(struct prom *w, const struct metrics *metrics)
     }
 }
 
+static void put_access(struct prom *w, const struct auth *auth)
+{
+    struct auth_stats stats = {0};
+    if (auth)
+        auth_stats(auth, &stats);
+    prom_family(w, "latentd_access_refused_total", PROM_COUNTER,
+                "Calls and pages that were refused for who asked, or for what he may.");
+    prom_u64(w, stats.n_unauthenticated, "reason=\"unauthenticated\"");
+    prom_u64(w, stats.n_denied, "reason=\"denied\"");
+}
+
 /* ----------------------------------------------------------------------------------- ranks */
 
 static void put_ranks(struct prom *w, const struct served *served)
@@ -370,6 +382,7 @@ void metrics_write(const struct metrics *metrics, struct ltd_bytes *out)
     put_store(w, service->store);
     put_connections(w, metrics->server);
     put_calls(w, metrics);
+    put_access(w, service->auth);
     put_ranks(w, service->served);
     free(depths);
 }

@@ -47,6 +47,15 @@ class Mpirun(harness.Case):
         wait_until(lambda: api.status().jobs_running, "a job running (%s)" % names)
         self.assert_stops_cleanly(daemon)
 
+    def test_sigusr2_to_mpirun_is_a_reload_and_no_rank_is_hurt(self):
+        daemon = self.daemon(ranks=2)
+        for n in (1, 2):
+            daemon.signal(signal.SIGUSR2)
+            wait_until(lambda: daemon.log().count("reload: files are read again") >= n, "reload %d" % n)
+        self.assertEqual(len(daemon.rank_pids()), 2)
+        self.assertEqual(Answer.of_events(daemon.api().generate(make_spec("3+4=", depth=8))).text, "7")
+        self.assert_stops_cleanly(daemon)
+
     def test_sigterm_to_mpirun_leaves_no_process_and_no_shared_memory(self):
         daemon = self.daemon(ranks=2, default_shm=True)
         daemon.signal(signal.SIGTERM)

@@ -3,6 +3,7 @@
 """What tools need that know nothing of ours: reflection, plain pages, metrics, health by service."""
 import http.client
 import os
+import re
 import socket
 import struct
 import threading
@@ -234,6 +235,18 @@ class Pages(harness.Case):
             api.status()
         self.assertNotEqual(caught.exception.code(), grpc.StatusCode.OK)
         self.assertEqual(daemon.api().status().state, "serving")
+        self.assert_stops_cleanly(daemon)
+
+
+class Manual(harness.Case):
+    def test_the_manual_names_every_metric_and_none_that_is_not_there(self):
+        with open(os.path.join(harness.SOURCE, "docs/operations.md"), encoding="utf-8") as file:
+            written = set(re.findall(r"latentd_[a-z_]+", file.read().split("## Metrics", 1)[1].split("\n## ", 1)[0]))
+        daemon = self.daemon()
+        families = prometheus.parse(fetch(daemon.address, "/metrics")[2])
+        known = set(families) | {f.name + s for f in families.values() for s, _ in f.samples}
+        self.assertEqual(set(families) - written, set(), "not in docs/operations.md")
+        self.assertEqual(written - known, set(), "in docs/operations.md alone")
         self.assert_stops_cleanly(daemon)
 
 
