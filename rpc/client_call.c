@@ -110,8 +110,10 @@ void client_call_end(latentd_call *call, int status, bool from_server, const cha
     call->ended = true;
     client_fail(&call->result, status, "%s", message);
     call->result.from_server = from_server;
-    if (from_server && status != RPC_OK)
+    if (from_server && status != RPC_OK) {
         call->result.retry_after_ms = call->retry_after_ms;
+        memcpy(call->result.reason, call->reason, sizeof call->reason);
+    }
     rpc_timer_clear(&client->timers, &call->timer);
 
     struct client_conn *conn = call->conn;
@@ -213,6 +215,13 @@ static void take_message(latentd_call *call, const uint8_t *value, size_t len)
     memcpy(call->message, tidy.message, sizeof call->message);
 }
 
+static void take_details(latentd_call *call, const uint8_t *value, size_t len)
+{
+    _Static_assert(sizeof call->reason >= RPC_REASON_BYTES, "a reason fits");
+    call->retry_after_ms = rpc_status_details_retry_ms(value, len);
+    rpc_status_details_reason(value, len, call->reason);
+}
+
 void client_call_header(latentd_call *call, const uint8_t *name, size_t name_len,
                         const uint8_t *value, size_t value_len)
 {
@@ -225,7 +234,7 @@ void client_call_header(latentd_call *call, const uint8_t *name, size_t name_len
     else if (is_name(name, name_len, "grpc-message"))
         take_message(call, value, value_len);
     else if (is_name(name, name_len, RPC_STATUS_DETAILS_NAME))
-        call->retry_after_ms = rpc_status_details_retry_ms(value, value_len);
+        take_details(call, value, value_len);
 }
 
 /* End the call over a message it cannot take. MORE and MESSAGE are not errors. */

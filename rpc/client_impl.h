@@ -81,6 +81,7 @@ struct latentd_call {
     int grpc_status;   /* -1: not seen */
     struct rpc_frame_reader reader;
     uint32_t retry_after_ms; /* of grpc-status-details-bin; 0: not seen */
+    char reason[64];         /* of the same; "": not seen */
     char message[480];       /* grpc-message, decoded */
     bool ended;
     latentd_error result; /* final once `ended` */

@@ -219,8 +219,7 @@ static int use_pair(SSL_CTX *ctx, const struct rpc_tls *tls, STACK_OF(X509) * ch
                         tls->key, tls->certificate);
     if (check_dates(tls->certificate, leaf, tls->is_server, err) != 0)
         return -1;
-    X509_up_ref(leaf);
-    sk_X509_shift(chain);
+    sk_X509_shift(chain); /* the leaf is ours now; the rest goes behind it */
     int rv = SSL_CTX_use_cert_and_key(ctx, leaf, key, chain, 1);
     X509_free(leaf);
     if (rv != 1)

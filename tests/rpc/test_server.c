@@ -410,6 +410,24 @@ static void a_failure_can_say_when_to_try_again(void **state)
     fixture_stop(f);
 }
 
+static void a_failure_tells_which_one_it_is(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_start(NULL);
+    latentd_client *client = connect_to(f->address);
+    latentd_request request = request_of("/test.Echo/Wrong", "QUEUE_FULL 20 it is full");
+    latentd_error err = ask_badly(client, &request, LATENTD_INVALID_ARGUMENT);
+    assert_string_equal(err.reason, "QUEUE_FULL");
+    assert_int_equal(err.retry_after_ms, 20);
+    /* Another failure's reason does not stay behind. */
+    request = request_of("/test.Echo/Fail", "5 none");
+    snprintf(err.reason, sizeof err.reason, "OLD");
+    assert_int_equal(latentd_client_stream(client, &request, NULL, NULL, &err), -1);
+    assert_string_equal(err.reason, "");
+    latentd_client_close(client);
+    fixture_stop(f);
+}
+
 static void a_deadline_ends_the_call_on_both_sides(void **state)
 {
     struct fixture *f;
@@ -629,6 +647,7 @@ int main(void)
         cmocka_unit_test(a_message_over_the_limit_is_refused_on_either_side),
         cmocka_unit_test(every_status_and_any_message_comes_through),
         cmocka_unit_test(a_failure_can_say_when_to_try_again),
+        cmocka_unit_test(a_failure_tells_which_one_it_is),
         cmocka_unit_test(a_deadline_ends_the_call_on_both_sides),
         cmocka_unit_test(cancelling_in_a_message_ends_the_call_on_the_server),
         cmocka_unit_test(another_thread_can_cancel_a_blocking_call),
