@@ -25,21 +25,22 @@ void rpc_bearer_take(struct rpc_bearer *bearer, const uint8_t *value, size_t len
     bearer->seen = true;
     if (bearer->broken || !token)
         return;
-    bearer->text = malloc(token_len + 1);
-    if (!bearer->text) {
+    bearer->value = malloc(len);
+    if (!bearer->value) {
         bearer->broken = true;
         return;
     }
-    memcpy(bearer->text, token, token_len);
-    bearer->text[token_len] = '\0';
+    memcpy(bearer->value, value, len);
+    bearer->value_len = len;
+    bearer->text = bearer->value + (len - token_len);
     bearer->len = token_len;
 }
 
 void rpc_bearer_wipe(struct rpc_bearer *bearer)
 {
-    if (bearer->text)
-        explicit_bzero(bearer->text, bearer->len);
-    free(bearer->text);
+    if (bearer->value)
+        explicit_bzero(bearer->value, bearer->value_len);
+    free(bearer->value);
     *bearer = (struct rpc_bearer){0};
 }
 

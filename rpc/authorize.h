@@ -23,7 +23,9 @@
 
 /* What the authorization header holds; all zeros: it has not come. */
 struct rpc_bearer {
-    char *text; /* owned, [len] and a NUL; NULL: no header, or one of another scheme */
+    char *value; /* owned, the header's whole value; NULL: no header, or one of another scheme */
+    size_t value_len;
+    const char *text; /* [len], the token inside `value`, or NULL */
     size_t len;
     bool seen;
     bool broken; /* the header came twice, or there was no memory for it */

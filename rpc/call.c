@@ -12,11 +12,13 @@
  */
 #include "rpc/call.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "rpc/grpc_meta.h"
+#include "rpc/page.h"
 #include "rpc/status_details.h"
 #include "rpc/stream.h"
 
@@ -48,6 +50,17 @@ static void count_output(struct rpc_call *call, size_t plus, size_t minus)
 {
     call->conn->output_bytes += plus - minus;
     call->conn->shared->stats.buffered_bytes += plus - minus;
+}
+
+static bool is_over_budget(struct rpc_call *call)
+{
+    struct rpc_shared *shared = call->conn->shared;
+    if (call->conn->output_bytes >= shared->limits.max_output_bytes)
+        return true;
+    if (shared->stats.buffered_bytes < shared->limits.max_total_bytes)
+        return false;
+    shared->starved = true;
+    return true;
 }
 
 /* ---- what the session asks for ---- */
@@ -103,7 +116,9 @@ static ssize_t read_queue(nghttp2_session *h2, int32_t stream_id, uint8_t *out, 
     ltd_bytes_clear(&call->queue);
     call->queue_begin = 0;
 
-    if (call->finished) {
+    if (call->finished && call->is_page) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    } else if (call->finished) {
         char status[4];
         nghttp2_nv fields[MAX_TRAILERS];
         size_t n_fields = trailer_fields(call, status, fields);
@@ -186,6 +201,10 @@ void rpc_stream_answer(struct rpc_call *call, enum rpc_status status, const char
 {
     if (call->finished || call->stream_closed)
         return;
+    if (call->is_page) {
+        rpc_stream_answer_http(call, status == RPC_DEADLINE_EXCEEDED ? "408" : "503");
+        return;
+    }
     call->finished = true;
     call->status = status;
     set_message(call, message);
@@ -207,13 +226,51 @@ void rpc_stream_answer_err(struct rpc_call *call, const struct ltd_err *err)
     rpc_stream_answer(call, (enum rpc_status)ltd_code_grpc(err->code), err->msg);
 }
 
+static nghttp2_nv text_nv(const char *name, const char *value)
+{
+    return (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, strlen(name), strlen(value),
+                        NGHTTP2_NV_FLAG_NO_COPY_NAME};
+}
+
 void rpc_stream_answer_http(struct rpc_call *call, const char *http_status)
 {
-    const nghttp2_nv fields[] = {{(uint8_t *)":status", (uint8_t *)http_status, 7,
-                                  strlen(http_status), NGHTTP2_NV_FLAG_NONE}};
+    const nghttp2_nv fields[] = {text_nv(":status", http_status)};
     call->finished = true;
     call->headers_submitted = true;
     if (nghttp2_submit_response(call->conn->h2, call->stream_id, fields, 1, NULL) != 0)
+        reset(call, NGHTTP2_INTERNAL_ERROR);
+    rpc_conn_want_flush(call->conn);
+}
+
+void rpc_stream_put_page(struct rpc_call *call, const struct rpc_page_answer *answer,
+                         bool with_body)
+{
+    const nghttp2_data_provider provider = {.source = {.ptr = call}, .read_callback = read_queue};
+    char status[12], length[24];
+    snprintf(status, sizeof status, "%d", answer->status);
+    snprintf(length, sizeof length, "%zu", answer->body.len);
+    nghttp2_nv fields[6] = {
+        text_nv(":status", status), text_nv("content-type", answer->content_type),
+        text_nv("content-length", length), text_nv("cache-control", "no-store")};
+    size_t n_fields = 4;
+    if (answer->status == 405)
+        fields[n_fields++] = text_nv("allow", "GET, HEAD");
+    if (answer->status == 401)
+        fields[n_fields++] = text_nv("www-authenticate", "Bearer");
+    bool has_body = with_body && answer->body.len > 0;
+    if (has_body && (is_over_budget(call) || !ltd_bytes_reserve(&call->queue, answer->body.len))) {
+        rpc_stream_answer_http(call, "503");
+        return;
+    }
+    if (has_body) {
+        ltd_bytes_put(&call->queue, answer->body.data, answer->body.len);
+        count_output(call, answer->body.len, 0);
+        call->moved_ns = ltd_now_ns();
+    }
+    call->finished = true;
+    call->headers_submitted = true;
+    if (nghttp2_submit_response(call->conn->h2, call->stream_id, fields, n_fields,
+                                has_body ? &provider : NULL) != 0)
         reset(call, NGHTTP2_INTERNAL_ERROR);
     rpc_conn_want_flush(call->conn);
 }
@@ -246,17 +303,6 @@ void rpc_stream_abort(struct rpc_call *call, enum rpc_end reason, enum rpc_statu
 }
 
 /* ---- towards the handler ---- */
-
-static bool is_over_budget(struct rpc_call *call)
-{
-    struct rpc_shared *shared = call->conn->shared;
-    if (call->conn->output_bytes >= shared->limits.max_output_bytes)
-        return true;
-    if (shared->stats.buffered_bytes < shared->limits.max_total_bytes)
-        return false;
-    shared->starved = true;
-    return true;
-}
 
 static void want_room(struct rpc_call *call)
 {

@@ -256,7 +256,7 @@ void rpc_request_data(struct rpc_call *call, const uint8_t *data, size_t len)
         take_backlog(call, data, len);
         return;
     }
-    if (call->phase == RPC_PHASE_BODY)
+    if (call->phase == RPC_PHASE_BODY && !call->is_page) /* a page takes no body; it is dropped */
         take_one_message(call, data, len);
     give_window(call, len);
 }
@@ -268,7 +268,10 @@ void rpc_request_end(struct rpc_call *call)
         rpc_conn_defer(call->conn, call); /* a streaming client has said everything */
     if (call->phase != RPC_PHASE_BODY)
         return;
-    if (!call->has_message && rpc_frame_at_boundary(&call->reader)) {
+    if (call->is_page) {
+        call->phase = RPC_PHASE_READY;
+        rpc_conn_defer(call->conn, call);
+    } else if (!call->has_message && rpc_frame_at_boundary(&call->reader)) {
         rpc_stream_refuse(call, RPC_UNIMPLEMENTED, "no request message");
     } else if (!call->has_message) {
         rpc_stream_refuse(call, RPC_INTERNAL, "the request ended inside a message");

@@ -4,7 +4,8 @@
  *
  * Everything a client can get wrong in the headers of a request is judged here, in this order, and
  * answered without a handler: header size, method and content type (HTTP 405, 415), path,
- * grpc-timeout, draining, and last whether this caller may. What follows the headers is request.c's.
+ * grpc-timeout, draining, and last whether this caller may. Plain requests for pages go another way
+ * (stream_page.c). What follows the headers is request.c's.
  * docs/wire.md lists the statuses.
  */
 #include "rpc/stream.h"
@@ -48,7 +49,7 @@ struct rpc_call *rpc_stream_open(struct rpc_conn *conn, int32_t stream_id)
 static void count_end(const struct rpc_call *call)
 {
     struct rpc_shared *shared = call->conn->shared;
-    if (!call->is_post || !call->is_grpc)
+    if (call->verb != RPC_VERB_POST || !call->is_grpc)
         return;
     size_t idx = call->method ? (size_t)(call->method - shared->methods) : shared->n_methods;
     /* OK is only what the client could have seen. */
@@ -78,6 +79,7 @@ void rpc_stream_destroy(struct rpc_call *call)
         call->next->prev = call->prev;
     if (--conn->n_calls == 0)
         conn->idle_ns = ltd_now_ns();
+    free(call->path);
     free(call->message);
     free(call->details);
     free(call);
@@ -157,6 +159,22 @@ static void take_timeout(struct rpc_call *call, const uint8_t *value, size_t len
         call->deadline_ns = ns > LTD_NEVER - call->opened_ns ? LTD_NEVER : call->opened_ns + ns;
 }
 
+static void take_path(struct rpc_call *call, const uint8_t *path, size_t len)
+{
+    call->method = call->conn->pages_only ? NULL : find_method(call->conn->shared, path, len);
+    if (!call->method)
+        rpc_stream_keep_path(call, path, len);
+}
+
+static enum rpc_verb verb_of(const uint8_t *value, size_t len)
+{
+    if (equals(value, len, "POST"))
+        return RPC_VERB_POST;
+    if (equals(value, len, "GET"))
+        return RPC_VERB_GET;
+    return equals(value, len, "HEAD") ? RPC_VERB_HEAD : RPC_VERB_OTHER;
+}
+
 void rpc_stream_header(struct rpc_call *call, const uint8_t *name, size_t name_len,
                        const uint8_t *value, size_t value_len)
 {
@@ -174,9 +192,9 @@ void rpc_stream_header(struct rpc_call *call, const uint8_t *name, size_t name_l
     if (call->header_bytes > limit)
         return;
     if (equals(name, name_len, ":path"))
-        call->method = conn->pages_only ? NULL : find_method(conn->shared, value, value_len);
+        take_path(call, value, value_len);
     else if (equals(name, name_len, ":method"))
-        call->is_post = equals(value, value_len, "POST");
+        call->verb = verb_of(value, value_len);
     else if (equals(name, name_len, "content-type"))
         call->is_grpc = rpc_meta_is_grpc_content(value, value_len);
     else if (equals(name, name_len, "grpc-timeout"))
@@ -205,7 +223,7 @@ static void judge_headers(struct rpc_call *call)
     const struct rpc_shared *shared = call->conn->shared;
     if (call->header_bytes > shared->limits.max_header_bytes)
         refuse_header_size(call);
-    else if (!call->is_post)
+    else if (call->verb != RPC_VERB_POST)
         refuse_http(call, "405");
     else if (!call->is_grpc)
         refuse_http(call, "415");
@@ -236,8 +254,22 @@ static void ask(struct rpc_call *call)
     rpc_stream_answer_err(call, &err);
 }
 
+/* A plain request: nothing of it is gRPC's, no deadline either. The token is kept for its end. */
+static void begin_page(struct rpc_call *call)
+{
+    call->is_page = true;
+    call->deadline_ns = LTD_NEVER;
+    call->phase = RPC_PHASE_BODY;
+    rpc_stream_arm(call);
+}
+
 void rpc_stream_headers_done(struct rpc_call *call)
 {
+    bool is_cut = call->header_bytes > call->conn->shared->limits.max_header_bytes;
+    if (call->phase == RPC_PHASE_HEADERS && !is_cut && rpc_stream_is_page(call)) {
+        begin_page(call);
+        return;
+    }
     if (call->phase == RPC_PHASE_HEADERS)
         judge_headers(call);
     if (call->phase == RPC_PHASE_HEADERS)
@@ -278,8 +310,12 @@ static void run_handler(struct rpc_call *call)
 
 void rpc_stream_dispatch(struct rpc_call *call)
 {
-    if (call->phase == RPC_PHASE_READY && !call->stream_closed && rpc_request_is_plain(call))
-        run_handler(call);
+    if (call->phase == RPC_PHASE_READY && !call->stream_closed) {
+        if (call->is_page)
+            rpc_stream_answer_page(call);
+        else if (rpc_request_is_plain(call))
+            run_handler(call);
+    }
     if (!call->stream_closed) {
         if (call->method && call->method->open)
             rpc_request_pump(call);

@@ -48,6 +48,8 @@ enum rpc_phase {
     RPC_PHASE_ANSWERED,  /* no handler (any more); an answer or a reset is on its way */
 };
 
+enum rpc_verb { RPC_VERB_OTHER, RPC_VERB_GET, RPC_VERB_HEAD, RPC_VERB_POST };
+
 struct rpc_call {
     /* identity */
     struct rpc_conn *conn;
@@ -57,7 +59,10 @@ struct rpc_call {
     /* request */
     const struct rpc_method *method; /* NULL: the path has no row */
     uint32_t header_bytes;           /* as HTTP/2 counts: name + value + 32 */
-    bool is_post, is_grpc;           /* :method and content-type */
+    char *path;                      /* owned; kept when it is no method's */
+    enum rpc_verb verb;              /* :method */
+    bool is_grpc;                    /* content-type */
+    bool is_page;                    /* a plain request (stream_page.c) */
     enum rpc_coding coding;          /* grpc-encoding */
     bool bad_timeout, bad_metadata;
     bool request_done; /* END_STREAM came */
@@ -162,6 +167,17 @@ const uint8_t *rpc_request_message(const struct rpc_call *call, size_t *len);
 /* Forget everything that has come. */
 void rpc_request_drop(struct rpc_call *call);
 
+/* ---- stream_page.c ---- */
+
+/* Keep the path of a request that is no method's. */
+void rpc_stream_keep_path(struct rpc_call *call, const uint8_t *path, size_t len);
+
+/* The headers are whole: do they ask for a page? */
+bool rpc_stream_is_page(const struct rpc_call *call);
+
+/* Make the page and answer. Outside the session. */
+void rpc_stream_answer_page(struct rpc_call *call);
+
 /* ---- call.c: the response ---- */
 
 /* Set the final status; the first one stands. `message` as in rpc_call_finish. */
@@ -169,6 +185,12 @@ void rpc_stream_answer(struct rpc_call *call, enum rpc_status status, const char
 
 /* rpc_stream_answer with the code, message and details of an error. */
 void rpc_stream_answer_err(struct rpc_call *call, const struct ltd_err *err);
+
+struct rpc_page_answer;
+
+/* Answer a plain request with this page; no body for HEAD. */
+void rpc_stream_put_page(struct rpc_call *call, const struct rpc_page_answer *answer,
+                         bool with_body);
 
 /* Answer with a bare HTTP status: the request is not gRPC. */
 void rpc_stream_answer_http(struct rpc_call *call, const char *http_status);

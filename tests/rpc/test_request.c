@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/rpc/test_request.c - streams of requests, metadata and the question who calls, byte by byte.
+ * tests/rpc/test_request.c - streams of requests, metadata, who calls, plain pages: byte by byte.
  *
  * The peer is raw: a test says where a message is cut and when the client ends.
  */
@@ -431,6 +431,112 @@ static void without_an_authorize_function_a_caller_is_nobody(void **state)
     finish(&raw);
 }
 
+/* ---- pages ---- */
+
+static void send_plain(struct raw *raw, uint32_t stream, const char *verb, const char *path,
+                       const char *authorization, uint8_t flags)
+{
+    struct ltd_bytes block = {0};
+    raw_field(&block, ":path", path);
+    raw_field(&block, ":method", verb);
+    raw_field(&block, ":scheme", "http");
+    raw_field(&block, ":authority", "test");
+    if (authorization)
+        raw_field(&block, "authorization", authorization);
+    raw_send_frame(raw, NGHTTP2_HEADERS, RAW_END_HEADERS | flags, stream, block.data, block.len);
+    ltd_bytes_fini(&block);
+}
+
+static void a_plain_request_gets_a_page(void **state)
+{
+    static const struct {
+        const char *verb, *path;
+        int status;
+        const char *body;
+    } cases[] = {{"GET", "/plain", 200, "plain\n"},
+                 {"GET", "/plain?x=1", 200, "plain\n"},
+                 {"HEAD", "/plain", 200, ""},
+                 {"GET", "/none", 404, "there is no such page\n"},
+                 {"HEAD", "/none", 404, ""},
+                 {"POST", "/plain", 405, "pages are read with GET or HEAD\n"},
+                 {"PUT", "/plain", 405, "pages are read with GET or HEAD\n"},
+                 {"PUT", "/none", 405, ""},
+                 {"GET", "/test.Echo/Unary", 405, ""},
+                 {"POST", "/none", 415, ""}};
+    struct raw raw;
+    struct raw_answer a;
+    (void)state;
+    begin(&raw);
+    for (uint32_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        send_plain(&raw, 1 + 2 * i, cases[i].verb, cases[i].path, NULL, RAW_END_STREAM);
+        raw_read_answer(&raw, 1 + 2 * i, &a);
+        if (a.http_status != cases[i].status || a.n_data_bytes != strlen(cases[i].body) ||
+            memcmp(a.data, cases[i].body, a.n_data_bytes) != 0)
+            fail_msg("%s %s: HTTP %d, %zu bytes, expected %d '%s'", cases[i].verb, cases[i].path,
+                     a.http_status, a.n_data_bytes, cases[i].status, cases[i].body);
+        assert_int_equal(a.grpc_status, -1);
+        assert_int_equal(a.reset, -1);
+        if (a.http_status == 200)
+            expect_field(&a, "content-length: 6\n");
+    }
+    /* A call that says it is one is answered as one, whatever its path. */
+    raw_request(&raw, 101, "/plain", NULL, NULL);
+    raw_read_answer(&raw, 101, &a);
+    expect_status(&a, 12);
+    finish(&raw);
+}
+
+static void a_page_waits_for_the_end_of_its_request_and_takes_no_body(void **state)
+{
+    static uint8_t text[16000];
+    struct raw raw;
+    struct raw_answer a;
+    (void)state;
+    begin(&raw);
+    send_plain(&raw, 1, "GET", "/plain", NULL, 0);
+    for (int i = 0; i < 12; i++)
+        raw_send_frame(&raw, NGHTTP2_DATA, 0, 1, text, sizeof text);
+    raw_request(&raw, 3, "/test.Echo/Unary", NULL, NULL);
+    raw_message(&raw, 3, 0, "ok", 2, RAW_END_STREAM);
+    raw_read_answer(&raw, 3, &a); /* and reads nothing of stream 1 in between */
+    expect_status(&a, 0);
+    assert_true(raw.window[1] > 0);
+    raw_send_frame(&raw, NGHTTP2_DATA, RAW_END_STREAM, 1, text, 10);
+    raw_read_answer(&raw, 1, &a);
+    assert_int_equal(a.http_status, 200);
+    assert_int_equal(a.n_data_bytes, 6);
+    finish(&raw);
+}
+
+static void a_plain_request_that_does_not_end_gets_a_408(void **state)
+{
+    struct raw raw;
+    struct raw_answer a;
+    (void)state;
+    begin_with(&raw, &(struct rpc_limits){.request_ms = 100});
+    send_plain(&raw, 1, "GET", "/plain", NULL, 0);
+    raw_read_answer(&raw, 1, &a);
+    assert_int_equal(a.http_status, 408);
+    assert_int_equal(a.grpc_status, -1);
+    finish(&raw);
+}
+
+static void a_page_larger_than_the_window_comes_as_it_is_opened(void **state)
+{
+    struct raw raw;
+    struct raw_answer a;
+    (void)state;
+    begin(&raw);
+    raw_send_frame(&raw, NGHTTP2_WINDOW_UPDATE, 0, 0, "\x7f\0\0\0", 4);
+    send_plain(&raw, 1, "GET", "/big", NULL, RAW_END_STREAM);
+    raw_send_frame(&raw, NGHTTP2_WINDOW_UPDATE, 0, 1, "\x7f\0\0\0", 4);
+    raw_read_answer(&raw, 1, &a);
+    assert_int_equal(a.http_status, 200);
+    assert_int_equal(a.n_data_bytes, ECHO_BIG_BYTES);
+    assert_int_equal(a.data[0], 'b');
+    finish(&raw);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -449,6 +555,10 @@ int main(void)
         cmocka_unit_test(the_authorize_function_decides_and_names_the_caller),
         cmocka_unit_test(a_refusal_comes_before_the_body_and_a_token_counts_once),
         cmocka_unit_test(without_an_authorize_function_a_caller_is_nobody),
+        cmocka_unit_test(a_plain_request_gets_a_page),
+        cmocka_unit_test(a_page_waits_for_the_end_of_its_request_and_takes_no_body),
+        cmocka_unit_test(a_plain_request_that_does_not_end_gets_a_408),
+        cmocka_unit_test(a_page_larger_than_the_window_comes_as_it_is_opened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
