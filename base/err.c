@@ -38,29 +38,6 @@ static const struct {
     [LTD_E_PERMISSION] = {"permission", 7, 9, LTD_RADIUS_CALL},
 };
 
-/*
- * Keep the promise of `msg`: one line of valid UTF-8. A text that was cut in the middle of a code
- * point, by us or by a caller's precision, loses the rest of it; stray bytes become '?'.
- */
-static void tidy(char *msg)
-{
-    uint8_t *at = (uint8_t *)msg;
-    size_t left = strlen(msg);
-    while (left > 0) {
-        int n = ltd_utf8_next(at, left, NULL);
-        if (n == LTD_UTF8_INCOMPLETE) {
-            *at = '\0';
-            return;
-        }
-        if (n == LTD_UTF8_BAD || *at < 0x20 || *at == 0x7F) {
-            *at = '?';
-            n = 1;
-        }
-        at += n;
-        left -= (size_t)n;
-    }
-}
-
 __attribute__((format(printf, 3, 0))) static void fill(struct ltd_err *err, enum ltd_code code,
                                                        const char *fmt, va_list args)
 {
@@ -70,7 +47,7 @@ __attribute__((format(printf, 3, 0))) static void fill(struct ltd_err *err, enum
     err->retry_after_ms = 0;
     err->reason = NULL;
     vsnprintf(err->msg, sizeof err->msg, fmt, args);
-    tidy(err->msg);
+    ltd_utf8_tidy(err->msg);
 }
 
 int ltd_fail(struct ltd_err *err, enum ltd_code code, const char *fmt, ...)
@@ -103,7 +80,7 @@ int ltd_err_context(struct ltd_err *err, const char *fmt, ...)
     va_end(args);
     size_t used = strlen(err->msg);
     snprintf(err->msg + used, sizeof err->msg - used, ": %s", old);
-    tidy(err->msg);
+    ltd_utf8_tidy(err->msg);
     return -1;
 }
 

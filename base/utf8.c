@@ -2,6 +2,8 @@
 /* base/utf8.c - well-formedness by RFC 3629 §4; see base/utf8.h. */
 #include "base/utf8.h"
 
+#include <string.h>
+
 int ltd_utf8_next(const uint8_t *s, size_t len, uint32_t *code)
 {
     uint8_t lead = s[0];
@@ -42,6 +44,25 @@ size_t ltd_utf8_valid_prefix(const void *s, size_t len)
         at += (size_t)n;
     }
     return at;
+}
+
+void ltd_utf8_tidy(char *text)
+{
+    uint8_t *at = (uint8_t *)text;
+    size_t left = strlen(text);
+    while (left > 0) {
+        int n = ltd_utf8_next(at, left, NULL);
+        if (n == LTD_UTF8_INCOMPLETE) {
+            *at = '\0';
+            return;
+        }
+        if (n == LTD_UTF8_BAD || *at < 0x20 || *at == 0x7F) {
+            *at = '?';
+            n = 1;
+        }
+        at += n;
+        left -= (size_t)n;
+    }
 }
 
 int ltd_utf8_put(uint32_t code, uint8_t out[4])

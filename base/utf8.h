@@ -23,6 +23,14 @@ int ltd_utf8_next(const uint8_t *s, size_t len, uint32_t *code);
 /* Offset of the first byte that is not part of well-formed UTF-8; `len` when all of it is. */
 size_t ltd_utf8_valid_prefix(const void *s, size_t len);
 
+/*
+ * ltd_utf8_tidy - make a string one line of well-formed UTF-8, in place, for a message or a log.
+ *
+ * Control characters and bytes that are no UTF-8 become '?'; a code point that is cut off at the end
+ * goes. Never longer than before.
+ */
+void ltd_utf8_tidy(char *text);
+
 /* Write `code` (a valid scalar value) as UTF-8 into out[4]; returns its length. */
 int ltd_utf8_put(uint32_t code, uint8_t out[4]);
 

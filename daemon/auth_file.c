@@ -66,9 +66,7 @@ __attribute__((format(printf, 2, 3))) static void mistake(struct parser *p, cons
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7F)
-            *c = '?';
+    ltd_utf8_tidy(text); /* words are cut, and may be cut inside a code point */
     char where[32];
     snprintf(where, sizeof where, ":%u: ", p->line);
     ltd_bytes_put_str(&p->mistakes->text, p->path);
@@ -200,7 +198,7 @@ static bool take_hash(struct parser *p, const char *word, uint8_t hash[AUTH_HASH
     for (size_t i = 0; good && i < AUTH_HASH_BYTES; i++) {
         int high = hex_digit(word[prefix + 2 * i]), low = hex_digit(word[prefix + 2 * i + 1]);
         good = high >= 0 && low >= 0;
-        hash[i] = (uint8_t)(high << 4 | low);
+        hash[i] = good ? (uint8_t)(high << 4 | low) : 0;
     }
     if (!good)
         mistake(p,

@@ -55,10 +55,8 @@ __attribute__((format(printf, 3, 4))) static void mistake(struct loader *l, cons
     va_start(args, fmt);
     vsnprintf(line + n, sizeof line - (size_t)n, fmt, args);
     va_end(args);
-    /* Values come from files that may hold anything; a terminal shall see one clean line. */
-    for (char *c = line; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7F)
-            *c = '?';
+    /* Values may hold anything, and be cut inside a code point; a terminal shall see a clean line. */
+    ltd_utf8_tidy(line);
     ltd_bytes_put_str(&l->report->text, line);
     ltd_bytes_put_u8(&l->report->text, '\n');
 }

@@ -205,7 +205,8 @@ static void take_finished(struct ltd_cursor *c, struct job_event *event)
     uint8_t code = ltd_cursor_u8(c);
     size_t len;
     const uint8_t *msg = take_counted(c, &len);
-    if (!msg || code == LTD_OK || code >= LTD_N_CODES || len >= LTD_ERR_MSG_BYTES) {
+    if (!msg || code == LTD_OK || code >= LTD_N_CODES || len >= LTD_ERR_MSG_BYTES ||
+        memchr(msg, '\0', len)) {
         c->bad = true;
         return;
     }

@@ -143,6 +143,27 @@ static void the_valid_prefix_ends_at_the_first_bad_or_incomplete_byte(void **sta
         assert_int_equal(ltd_utf8_valid_prefix(cases[i].text, cases[i].len), cases[i].valid);
 }
 
+static void a_tidied_string_is_one_line_of_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *tidy;
+    } cases[] = {
+        {"", ""},
+        {"plain caf\xC3\xA9", "plain caf\xC3\xA9"},
+        {"two\nlines\t\x7F\x01", "two?lines???"},
+        {"cut \xE2\x82", "cut "},
+        {"cut \xE2\x82\" here", "cut ??\" here"},
+        {"\xFF\x80", "??"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[32];
+        strcpy(text, cases[i].text);
+        ltd_utf8_tidy(text);
+        assert_string_equal(text, cases[i].tidy);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +172,7 @@ int main(void)
         cmocka_unit_test(every_string_of_two_and_three_bytes_is_judged_as_the_encoder_would),
         cmocka_unit_test(the_last_byte_of_four_must_be_a_continuation),
         cmocka_unit_test(the_valid_prefix_ends_at_the_first_bad_or_incomplete_byte),
+        cmocka_unit_test(a_tidied_string_is_one_line_of_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
