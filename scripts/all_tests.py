@@ -16,7 +16,7 @@ import sys
 
 # How much slower a test may be in a build; the sanitizers cost about this much and the machine is
 # shared. Only limits grow, so a fast machine loses nothing.
-TIME_SCALE = {"release.": 1, "asan.": 4, "tsan.": 10}
+TIME_SCALE = {"release.": 1, "asan.": 4, "tsan.": 10, "fuzz.": 1}
 
 
 def quote(text):

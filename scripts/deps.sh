@@ -32,6 +32,9 @@ libsqlite3-dev   the job log
 zlib1g-dev       checksums of stored events
 libsystemd-dev   readiness and watchdog messages
 libcmocka-dev    unit tests
+clang-14         the fuzz build: libFuzzer comes with it
+libclang-rt-14-dev    libFuzzer and clang's sanitizers
+libomp-14-dev    OpenMP for the fuzz build
 python3          tests and the demo
 python3-grpcio   stock gRPC client of the tests
 python3-protobuf messages for it

@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# test.sh - everything that is checked, in one run: what is missing is installed, three builds are
+# test.sh - everything that is checked, in one run: what is missing is installed, four builds are
 # made, and one ctest runs the whole list in the release build, the whole list again under the
-# address and undefined-behaviour sanitizers, and the tests labelled `threads` under the thread
-# sanitizer. The last lines are ctest's summary over all of them.
+# address and undefined-behaviour sanitizers, the tests labelled `threads` under the thread
+# sanitizer, and a minute of fuzzing per parser. The last lines are ctest's summary over all of them.
 #
 #     test.sh [--quick] [-- CTEST_ARGUMENTS]
 #
@@ -49,7 +49,8 @@ set_of_builds="release.=$root/build/release"
 if [ -z "$quick" ]; then
     build asan
     build tsan
-    set_of_builds="$set_of_builds asan.=$root/build/asan tsan.=$root/build/tsan:threads"
+    build fuzz
+    set_of_builds="$set_of_builds asan.=$root/build/asan tsan.=$root/build/tsan:threads fuzz.=$root/build/fuzz"
 fi
 # shellcheck disable=SC2086 # the list is meant to be split
 /usr/bin/python3 "$root/scripts/all_tests.py" "$root/build/all" $set_of_builds
