@@ -33,11 +33,24 @@ int ltd_utf8_next(const uint8_t *s, size_t len, uint32_t *code)
     return n;
 }
 
+/* Eight bytes at once: most text is ASCII, and requests carry megabytes of it. */
+static size_t skip_ascii(const uint8_t *s, size_t at, size_t len)
+{
+    uint64_t eight;
+    while (len - at >= sizeof eight) {
+        memcpy(&eight, s + at, sizeof eight);
+        if (eight & UINT64_C(0x8080808080808080))
+            break;
+        at += sizeof eight;
+    }
+    return at;
+}
+
 size_t ltd_utf8_valid_prefix(const void *s, size_t len)
 {
     const uint8_t *bytes = s;
     size_t at = 0;
-    while (at < len) {
+    while ((at = skip_ascii(bytes, at, len)) < len) {
         int n = ltd_utf8_next(bytes + at, len - at, NULL);
         if (n <= 0)
             break;

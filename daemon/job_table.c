@@ -90,6 +90,7 @@ static int check_time(struct job_table *table, const struct job_spec *spec, stru
              "spec.budget.total_ms: found %llu, but an answer of this fixed depth is expected in "
              "%llu ms; ask for a range of depths, for less, or again later",
              (unsigned long long)total_ms, (unsigned long long)needed_ms);
+    ltd_err_reason(err, "TOO_LATE");
     return ltd_err_retry_after(err, work_queue_wait_ms(table->config.queue));
 }
 
@@ -106,17 +107,22 @@ static int check_admission(struct job_table *table, const struct job_spec *spec,
     if (table->is_closed)
         return refuse_draining(err);
     int32_t n_positions = spec->n_prompt + spec->max_tokens - 1;
-    if (!engine_fits(table->engine, n_positions))
-        return ltd_fail(err, LTD_E_INVALID,
-                        "spec.max_tokens: a prompt of %d tokens and %d to write "
-                        "do not fit the whole key-value cache (kv_memory)",
-                        spec->n_prompt, spec->max_tokens);
+    if (!engine_fits(table->engine, n_positions)) {
+        ltd_fail(err, LTD_E_INVALID,
+                 "spec.max_tokens: a prompt of %d tokens and %d to write do not fit the whole "
+                 "key-value cache (kv_memory)",
+                 spec->n_prompt, spec->max_tokens);
+        return ltd_err_reason(err, "PROMPT_TOO_LONG");
+    }
     size_t bound = job_log_bytes_bound(spec, config->token_text_bytes_max);
-    if (bound > STORE_JOB_BYTES_MAX)
-        return ltd_fail(err, LTD_E_EXHAUSTED,
-                        "spec: %d tokens with %d logprobs each may take %zu "
-                        "bytes of event log, at most %zu are kept per job",
-                        spec->max_tokens, spec->n_logprobs, bound, STORE_JOB_BYTES_MAX);
+    if (bound > STORE_JOB_BYTES_MAX) {
+        ltd_fail(
+            err, LTD_E_EXHAUSTED,
+            "spec: %d tokens with %d logprobs each may take %zu bytes of event log, at most %zu "
+            "are kept per job",
+            spec->max_tokens, spec->n_logprobs, bound, STORE_JOB_BYTES_MAX);
+        return ltd_err_reason(err, "LOG_TOO_LARGE");
+    }
     return check_time(table, spec, err);
 }
 
@@ -412,10 +418,12 @@ static int check_priority_change(const struct job *job, const struct live *live,
     if (!may_change || live->is_failed)
         return ltd_fail(err, LTD_E_PRECONDITION, "job %s has finished and has no priority any more",
                         job->id);
-    if (job->n_priority_changes + live->n_priorities >= JOB_PRIORITY_CHANGES_MAX)
-        return ltd_fail(err, LTD_E_EXHAUSTED,
-                        "job %s: its priority was changed %d times, which is as often as it can be",
-                        job->id, JOB_PRIORITY_CHANGES_MAX);
+    if (job->n_priority_changes + live->n_priorities >= JOB_PRIORITY_CHANGES_MAX) {
+        ltd_fail(err, LTD_E_EXHAUSTED,
+                 "job %s: its priority was changed %d times, which is as often as it can be",
+                 job->id, JOB_PRIORITY_CHANGES_MAX);
+        return ltd_err_reason(err, "PRIORITY_CHANGES");
+    }
     return 0;
 }
 

@@ -180,12 +180,12 @@ static int check_admission(const struct service *service, const struct job_spec 
 {
     if (job_table_is_closed(service->jobs))
         return ltd_fail(err, LTD_E_UNAVAILABLE, "the service is draining");
-    if (!engine_fits(service->engine, spec->n_prompt))
-        return ltd_fail(err, LTD_E_INVALID,
-                        "context and continuation: %d tokens do not fit the "
-                        "whole key-value cache (kv_memory)",
-                        spec->n_prompt);
-    return 0;
+    if (engine_fits(service->engine, spec->n_prompt))
+        return 0;
+    ltd_fail(err, LTD_E_INVALID,
+             "context and continuation: %d tokens do not fit the whole key-value cache (kv_memory)",
+             spec->n_prompt);
+    return ltd_err_reason(err, "PROMPT_TOO_LONG");
 }
 
 /* Hand the spec to the engine on behalf of the call. The spec is taken, also on failure. */

@@ -19,6 +19,12 @@
 #define SCALE_MAX      100.0 /* temperature and init_scale: beyond it only noise is left */
 #define CHAT_TURNS_MAX 4096  /* each takes at least a handful of tokens of the context */
 
+/* What no context of this model can hold. */
+static int prompt_too_long(struct ltd_err *err)
+{
+    return ltd_err_reason(err, "PROMPT_TOO_LONG");
+}
+
 static int bad_number(struct ltd_err *err, const char *field, double found, const char *expected)
 {
     return ltd_fail(err, LTD_E_INVALID, "%s: found %g, expected %s", field, found, expected);
@@ -30,8 +36,9 @@ int spec_check_model(const ProtobufCBinaryData *name, const struct served *serve
     if (name->len == 0 ||
         (name->len == strlen(served->name) && memcmp(name->data, served->name, name->len) == 0))
         return 0;
-    return ltd_fail(err, LTD_E_NOT_FOUND, "model: found \"%.*s\", expected \"\" or \"%s\"",
-                    name->len > 100 ? 100 : (int)name->len, (const char *)name->data, served->name);
+    ltd_fail(err, LTD_E_NOT_FOUND, "model: found \"%.*s\", expected \"\" or \"%s\"",
+             name->len > 100 ? 100 : (int)name->len, (const char *)name->data, served->name);
+    return ltd_err_reason(err, "MODEL_NOT_FOUND");
 }
 
 /* --------------------------------------------------------------------------------- prompt */
@@ -39,10 +46,9 @@ int spec_check_model(const ProtobufCBinaryData *name, const struct served *serve
 static int too_long(const char *where, size_t n_tokens, const struct served *served,
                     struct ltd_err *err)
 {
-    return ltd_fail(err, LTD_E_INVALID,
-                    "%s: found %zu tokens, expected fewer than the context of "
-                    "%d",
-                    where, n_tokens, served->model.max_positions);
+    ltd_fail(err, LTD_E_INVALID, "%s: found %zu tokens, expected fewer than the context of %d",
+             where, n_tokens, served->model.max_positions);
+    return prompt_too_long(err);
 }
 
 int spec_encode_text(const ProtobufCBinaryData *text, unsigned flags, const struct served *served,
@@ -53,11 +59,13 @@ int spec_encode_text(const ProtobufCBinaryData *text, unsigned flags, const stru
                         where, served->no_text);
     /* A token stands for so many bytes at most: what cannot fit is not worth the time to encode. */
     size_t bytes_max = (size_t)served->model.max_positions * served->token_bytes_max;
-    if (text->len > bytes_max)
-        return ltd_fail(err, LTD_E_INVALID,
-                        "%s: found %zu bytes of text, expected at most %zu, "
-                        "which is what a context of %d tokens can hold",
-                        where, text->len, bytes_max, served->model.max_positions);
+    if (text->len > bytes_max) {
+        ltd_fail(err, LTD_E_INVALID,
+                 "%s: found %zu bytes of text, expected at most %zu, which is what a context of %d "
+                 "tokens can hold",
+                 where, text->len, bytes_max, served->model.max_positions);
+        return prompt_too_long(err);
+    }
     if (model_tokenizer_encode(served->tokenizer, (const char *)text->data, text->len, flags, out,
                                err) != 0)
         return ltd_err_context(err, "%s", where);
@@ -86,13 +94,15 @@ int spec_render_chat(const Latentd__V1__Chat *chat, const struct served *served,
                                                (const char *)m->content.data, m->content.len};
         bytes += m->content.len;
     }
-    int rc = bytes > bytes_max
-                 ? ltd_fail(err, LTD_E_INVALID, "%s: found %zu bytes of text, expected at most %zu",
-                            where, bytes, bytes_max)
-                 : model_chat_render(served->chat, turns, chat->n_messages, true, out, err);
+    int rc = 0;
+    if (bytes > bytes_max) {
+        ltd_fail(err, LTD_E_INVALID, "%s: found %zu bytes of text, expected at most %zu", where,
+                 bytes, bytes_max);
+        rc = prompt_too_long(err);
+    } else if (model_chat_render(served->chat, turns, chat->n_messages, true, out, err) != 0) {
+        rc = ltd_err_context(err, "%s", where);
+    }
     free(turns);
-    if (rc != 0 && bytes <= bytes_max)
-        ltd_err_context(err, "%s", where);
     return rc;
 }
 
@@ -172,16 +182,20 @@ static int decode_max_tokens(struct job_spec *spec, const Latentd__V1__JobSpec *
                              const struct served *served, struct ltd_err *err)
 {
     int32_t room = served->model.max_positions - spec->n_prompt;
-    if (room < 1)
-        return ltd_fail(err, LTD_E_INVALID,
-                        "spec.prompt: found %d tokens, expected fewer than the "
-                        "context of %d, so that one can be written",
-                        spec->n_prompt, served->model.max_positions);
-    if (message->max_tokens > (uint32_t)room)
-        return ltd_fail(err, LTD_E_INVALID,
-                        "spec.max_tokens: found %u behind a prompt of %d "
-                        "tokens, expected at most %d in a context of %d",
-                        message->max_tokens, spec->n_prompt, room, served->model.max_positions);
+    if (room < 1) {
+        ltd_fail(err, LTD_E_INVALID,
+                 "spec.prompt: found %d tokens, expected fewer than the context of %d, so that one "
+                 "can be written",
+                 spec->n_prompt, served->model.max_positions);
+        return prompt_too_long(err);
+    }
+    if (message->max_tokens > (uint32_t)room) {
+        ltd_fail(err, LTD_E_INVALID,
+                 "spec.max_tokens: found %u behind a prompt of %d tokens, expected at most %d in a "
+                 "context of %d",
+                 message->max_tokens, spec->n_prompt, room, served->model.max_positions);
+        return prompt_too_long(err);
+    }
     spec->max_tokens = (int32_t)message->max_tokens;
     if (message->max_tokens == 0)
         spec->max_tokens = served->default_max_tokens < room ? served->default_max_tokens : room;

@@ -58,10 +58,12 @@ static int decode_adaptive(struct spec_depth *depth, const Latentd__V1__Adaptive
 {
     struct model_exit_rule *rule = &depth->rule;
     int criterion = (int)message->criterion;
-    if (criterion < 0 || criterion >= N_CRITERIA)
-        return ltd_fail(err, LTD_E_UNIMPLEMENTED,
-                        "depth.adaptive.criterion: found %d, this build has those up to %d",
-                        criterion, N_CRITERIA - 1);
+    if (criterion < 0 || criterion >= N_CRITERIA) {
+        ltd_fail(err, LTD_E_UNIMPLEMENTED,
+                 "depth.adaptive.criterion: found %d, this build has those up to %d", criterion,
+                 N_CRITERIA - 1);
+        return ltd_err_reason(err, "DEPTH_UNSUPPORTED");
+    }
     rule->kind = criteria[criterion];
     if (decode_threshold(rule, message, err) != 0 ||
         decode_bounds(rule, "adaptive", message->min_steps, message->max_steps, served, err) != 0)

@@ -30,7 +30,7 @@ struct watch {
 
 static void fail(struct watch *w, const struct ltd_err *err)
 {
-    rpc_call_finish_err(w->call, err);
+    service_fail(w->call, err);
     w->is_finished = true;
 }
 
@@ -100,26 +100,25 @@ void watch_beat_all(struct service *service)
 
 /* -------------------------------------------------------------------------------- the end */
 
-static enum ltd_code status_of(const struct job *job, const char **msg)
+static void status_of(const struct job *job, struct ltd_err *status)
 {
-    *msg = "";
     switch (job->finish) {
     case JOB_FINISH_CANCELLED:
-        *msg = "the job was cancelled";
-        return LTD_E_CANCELLED;
+        ltd_fail(status, LTD_E_CANCELLED, "the job was cancelled");
+        return;
     case JOB_FINISH_DEADLINE:
-        *msg = "the job's time was over; its output so far is in the job";
-        return LTD_E_DEADLINE;
+        ltd_fail(status, LTD_E_DEADLINE,
+                 "the job's time was over; its output so far is in the job");
+        return;
     case JOB_FINISH_ERROR:
-        *msg = job->error_msg;
-        return job->error_code;
+        ltd_fail(status, job->error_code, "%s", job->error_msg);
+        return;
     case JOB_FINISH_NONE:
     case JOB_FINISH_EOS:
     case JOB_FINISH_STOP:
     case JOB_FINISH_LENGTH:
         break;
     }
-    return LTD_OK;
 }
 
 /* Another process will go on with the job: the reader asks again, with the number it has. */
@@ -135,16 +134,16 @@ static void end_parked(struct watch *w)
 
 static void end(struct watch *w)
 {
-    const char *msg = "";
-    enum ltd_code code = LTD_OK;
-    if (!job_state_is_final(w->job->state)) {
-        /* The job is over but its end could not be written: only memory can do that. */
-        code = LTD_E_INTERNAL;
-        msg = "the end of the job could not be recorded";
-    } else if (w->options.status_of_job) {
-        code = status_of(w->job, &msg);
+    struct ltd_err status = {0};
+    if (!job_state_is_final(w->job->state)) /* only memory can do that */
+        ltd_fail(&status, LTD_E_INTERNAL, "the end of the job could not be recorded");
+    else if (w->options.status_of_job)
+        status_of(w->job, &status);
+    if (status.code != LTD_OK) {
+        fail(w, &status);
+        return;
     }
-    rpc_call_finish(w->call, code, msg);
+    rpc_call_finish(w->call, LTD_OK, NULL);
     w->is_finished = true;
 }
 
@@ -229,7 +228,8 @@ void watch_start(struct service *service, struct rpc_call *call, const struct jo
     static const struct rpc_call_ops ops = {.on_writable = on_writable, .on_end = on_end};
     struct watch *w = calloc(1, sizeof *w);
     if (!w) {
-        rpc_call_finish(call, LTD_E_EXHAUSTED, "no memory for a watch");
+        service_fail(call,
+                     &(struct ltd_err){.code = LTD_E_EXHAUSTED, .msg = "no memory for a watch"});
         return;
     }
     w->watcher.on_change = on_change;

@@ -95,6 +95,7 @@ static int check_room(const struct work_queue *q, struct ltd_err *err)
         "queue full: %u jobs are unfinished, at most %d may run (max_jobs_running) and %d wait "
         "(max_queue)",
         q->n_places, q->limits.max_running, q->limits.max_waiting);
+    ltd_err_reason(err, "QUEUE_FULL");
     return ltd_err_retry_after(err, work_queue_wait_ms(q));
 }
 
