@@ -18,6 +18,7 @@ struct health_watcher {
     struct service *service;
     struct rpc_call *call;
     bool is_known;
+    bool is_owed; /* the newest state found no room */
     struct health_watcher *next, *prev;
 };
 
@@ -54,7 +55,8 @@ void health_check(struct rpc_call *call, const uint8_t *request, size_t len, voi
         rpc_call_finish(call, LTD_E_NOT_FOUND, "service: no service of this name");
 }
 
-/* The newest state is what counts: a message that finds no room is made up for by the next. */
+/* The newest state is what counts: one that finds no room is sent when there is some, and by then it
+ * may be another one. */
 static void send_state(struct health_watcher *w)
 {
     uint8_t buf[16];
@@ -62,7 +64,15 @@ static void send_state(struct health_watcher *w)
     size_t len = protobuf_c_message_get_packed_size(&response.base);
     ltd_assert(len <= sizeof buf, len, sizeof buf);
     protobuf_c_message_pack(&response.base, buf);
-    rpc_call_send(w->call, buf, len, NULL);
+    w->is_owed = rpc_call_send(w->call, buf, len, NULL) != 0;
+}
+
+static void on_writable(struct rpc_call *call, void *arg)
+{
+    struct health_watcher *w = arg;
+    (void)call;
+    if (w->is_owed)
+        send_state(w);
 }
 
 static void on_end(struct rpc_call *call, void *arg, enum rpc_end reason)
@@ -78,7 +88,7 @@ static void on_end(struct rpc_call *call, void *arg, enum rpc_end reason)
 
 void health_watch(struct rpc_call *call, const uint8_t *request, size_t len, void *arg)
 {
-    static const struct rpc_call_ops ops = {.on_end = on_end};
+    static const struct rpc_call_ops ops = {.on_end = on_end, .on_writable = on_writable};
     struct service *service = arg;
     struct unpack u;
     Grpc__Health__V1__HealthCheckRequest *m =
@@ -92,7 +102,8 @@ void health_watch(struct rpc_call *call, const uint8_t *request, size_t len, voi
         rpc_call_finish(call, LTD_E_EXHAUSTED, "no memory for a watch");
         return;
     }
-    *w = (struct health_watcher){service, call, known, service->health_watches, NULL};
+    *w = (struct health_watcher){
+        .service = service, .call = call, .is_known = known, .next = service->health_watches};
     if (w->next)
         w->next->prev = w;
     service->health_watches = w;

@@ -261,7 +261,7 @@ static void take_health(struct rig_stream *s, const uint8_t *data, size_t len)
     Grpc__Health__V1__HealthCheckResponse *m =
         grpc__health__v1__health_check_response__unpack(NULL, len, data);
     assert_non_null(m);
-    s->health[s->n_messages] = (int)m->status;
+    s->health[s->n_messages < 20 ? s->n_messages : 19] = (int)m->status;
     grpc__health__v1__health_check_response__free_unpacked(m, NULL);
 }
 

@@ -117,7 +117,7 @@ struct rig_stream {
     uint64_t last_seq;
     bool has_job, is_finished;
     int finish_reason, error_code;
-    int health[20];
+    int health[20]; /* the first ones; of more, the last stands at the end */
 };
 
 struct rig_stream *rig_stream_open(struct rig *rig, const char *path,

@@ -714,6 +714,39 @@ static void health_is_pushed_on_change_only(void **state)
     rig_close(rig);
 }
 
+/* A message is five bytes of prefix and two of state. */
+#define HEALTH_MESSAGES_THAT_WAIT ((RPC_CALL_QUEUE_BYTES + 6) / 7)
+
+/* In one turn of the loop, in which nothing leaves: more than the call's queue takes. */
+static void change_often(struct rig *rig)
+{
+    for (size_t i = 0; i < 2 * HEALTH_MESSAGES_THAT_WAIT; i++)
+        service_set_serving(&rig->service, i % 2 == 1);
+    service_set_serving(&rig->service, false);
+}
+
+static void do_nothing(struct rig *rig)
+{
+    (void)rig;
+}
+
+static void a_health_watcher_whose_queue_was_full_hears_the_newest_state(void **state)
+{
+    struct rig *rig = rig_open(10, 100);
+    (void)state;
+    struct rig_stream *s = watch_health(rig, "");
+    rig_stream_wait_messages(s, 1);
+    rig_on_loop(rig, do_nothing);
+    rig_on_loop(rig, change_often);
+    rig_stream_wait_messages(s, 1 + HEALTH_MESSAGES_THAT_WAIT + 1);
+    assert_int_equal(s->n_messages, 1 + HEALTH_MESSAGES_THAT_WAIT + 1);
+    assert_int_equal(s->health[19], 2);
+    rig_on_loop(rig, end_watches);
+    EXPECT_STATUS(rig_stream_end(s), LATENTD_UNAVAILABLE);
+    rig_stream_free(s);
+    rig_close(rig);
+}
+
 /* ------------------------------------------------------------------------------- drain */
 
 static void close_table(struct rig *rig)
@@ -800,6 +833,7 @@ int main(void)
         cmocka_unit_test(text_methods_say_why_there_is_no_text),
         cmocka_unit_test(model_and_status_tell_what_is_served),
         cmocka_unit_test(health_is_pushed_on_change_only),
+        cmocka_unit_test(a_health_watcher_whose_queue_was_full_hears_the_newest_state),
         cmocka_unit_test(a_drain_refuses_new_jobs_and_ends_old_ones_as_unavailable),
         cmocka_unit_test(bytes_that_are_no_message_are_internal_on_every_method),
     };
