@@ -77,7 +77,8 @@ void cli_help_overview(FILE *out)
     fputs("usage: latentctl VERB [OPTION]...\n\nverbs:\n", out);
     for (size_t i = 0; i < cli_n_verbs; i++)
         fprintf(out, "  %-12s %s\n", cli_verbs[i]->name, cli_verbs[i]->summary);
-    fputs("\nEvery verb takes --server, --json and --timeout.\n"
+    fputs("\nEvery verb takes --server, --json, --timeout and what else \"latentctl help VERB\" "
+          "lists\nbehind its own options.\n"
           "\"latentctl help VERB\" explains a verb, \"latentctl help --man\" prints the manual "
           "page,\n\"latentctl --version\" the version.\n",
           out);

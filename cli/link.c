@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 #include "base/clock.h"
+#include "cli/credentials.h"
 #include "cli/interrupt.h"
 
 /* Connecting is quick or it is broken; the same 10 s as the client library's own default. */
@@ -42,13 +43,15 @@ static const char *address_of(const struct cli_common *common)
 }
 
 /* Connect, again and again while nobody answers. */
-static int connect_client(struct cli_link *link, struct ltd_err *err)
+static int connect_client(struct cli_link *link, struct cli_credentials *credentials,
+                          struct ltd_err *err)
 {
     latentd_error status;
     for (;;) {
         uint32_t left_ms = cli_link_left_ms(link);
-        uint32_t connect_ms = left_ms != 0 && left_ms < CONNECT_MS ? left_ms : CONNECT_MS;
-        link->client = latentd_client_open(link->address, connect_ms, &status);
+        credentials->options.timeout_ms =
+            left_ms != 0 && left_ms < CONNECT_MS ? left_ms : CONNECT_MS;
+        link->client = latentd_client_open_with(link->address, &credentials->options, &status);
         if (link->client)
             return 0;
         cli_link_fail(link, &status, err);
@@ -64,7 +67,12 @@ static int open_link(struct cli_link *link, const struct cli_common *common, uin
     if (time_limit(common, default_ms, &limit_ms, err) != 0)
         return -1;
     link->deadline_ns = limit_ms == 0 ? LTD_NEVER : ltd_deadline_ns(limit_ms);
-    if (connect_client(link, err) != 0)
+    struct cli_credentials credentials;
+    int rc = cli_credentials_read(&credentials, common, link->address, err);
+    if (rc == 0)
+        rc = connect_client(link, &credentials, err);
+    cli_credentials_wipe(&credentials);
+    if (rc != 0)
         return -1;
     cli_interrupt_set_client(link->client);
     return 0;
@@ -110,6 +118,24 @@ static void spoken_status(int status, char *out, size_t size)
         *c = *c == '_' ? ' ' : (char)tolower((unsigned char)*c);
 }
 
+/*
+ * `reason` as text that lives as long as the program, which is what an error's reason must be. A
+ * daemon has a few dozen; one that sends more than fit here is not told apart any further.
+ */
+static const char *kept_reason(const char *reason)
+{
+    static char kept[64][sizeof((latentd_error *)0)->reason];
+    if (!reason[0])
+        return NULL;
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+        if (kept[i][0] == '\0')
+            snprintf(kept[i], sizeof kept[i], "%s", reason);
+        if (strcmp(kept[i], reason) == 0)
+            return kept[i];
+    }
+    return NULL;
+}
+
 /* The client library's own timers end in the last milliseconds of the time that they were given. */
 #define TIMER_SLACK_MS 100
 
@@ -134,6 +160,7 @@ int cli_link_fail(const struct cli_link *link, const latentd_error *status, stru
         spoken_status(status->status, spoken, sizeof spoken);
         ltd_fail(err, code, "%s: %s", spoken, message);
     }
+    ltd_err_reason(err, kept_reason(status->reason));
     return ltd_err_retry_after(err, status->retry_after_ms);
 }
 

@@ -42,7 +42,9 @@ struct cli_link {
  * cli_link_open - connect to the daemon that the options name.
  *
  * default_ms  time limit when --timeout is absent; 0 = none
- * Errors:  LTD_E_INVALID (address, --timeout), LTD_E_UNAVAILABLE (nobody answers), LTD_E_DEADLINE.
+ * Errors:  LTD_E_INVALID (address, --timeout), LTD_E_UNAVAILABLE (nobody answers), LTD_E_DEADLINE;
+ *          LTD_E_UNAUTHENTICATED (a certificate is not accepted), LTD_E_PRECONDITION (a token would
+ *          leave this host in clear text); those of cli_credentials_read.
  */
 int cli_link_open(struct cli_link *link, const struct cli_common *common, uint32_t default_ms,
                   struct ltd_err *err);

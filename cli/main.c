@@ -26,12 +26,14 @@ static int usage_error(const char *verb, const struct ltd_err *err)
 }
 
 /*
- * The one line about a failure. When the daemon said how long to wait, the line says so too: a full
+ * The one line about a failure, with the daemon's word for it where there is one. When the daemon said how long to wait, the line says so too: a full
  * queue is the one failure that goes away by itself. Rounded up, because earlier is of no use.
  */
 static void tell(const char *verb, const struct ltd_err *err)
 {
     fprintf(stderr, "latentctl: %s: %s: %s", verb, ltd_code_name(err->code), err->msg);
+    if (err->reason)
+        fprintf(stderr, " (%s)", err->reason);
     if (err->retry_after_ms > 0)
         fprintf(stderr, "; try again in %" PRIu32 " s",
                 err->retry_after_ms / 1000 + (err->retry_after_ms % 1000 != 0));
@@ -154,8 +156,9 @@ static int count_leading(int argc, const char *const *argv, struct ltd_err *err)
         size_t len = strcspn(name, "=");
         const struct cli_option *row = cli_option_find(common, name, len, NULL);
         if (!row)
-            return ltd_fail(err, LTD_E_INVALID,
-                            "%s before the verb, expected --server, --json or --timeout", argv[n]);
+            return ltd_fail(
+                err, LTD_E_INVALID,
+                "%s before the verb, expected an option of every verb, such as --server", argv[n]);
         n += row->kind == CLI_FLAG || name[len] == '=' ? 1 : 2;
     }
     return n;

@@ -97,8 +97,11 @@ static void put_head(FILE *out)
         "may stand before the verb too.\n\n"
         "Numbers in JSON have as many digits as give the same float or double back; NaN and "
         "infinities are null, bytes that are no UTF-8 are U+FFFD. Errors go to standard error "
-        "as one line: latentctl: VERB: CODE: MESSAGE. It ends with \"try again in N s\" when the "
-        "daemon says so. A DURATION is a number and a unit: 1500ms, 20s, 1.5m, 2h, 7d.");
+        "as one line: latentctl: VERB: CODE: MESSAGE. Behind it stands in parentheses the daemon's "
+        "own "
+        "word for the failure where there is one (docs/api.md lists them), and \"try again in N "
+        "s\" "
+        "when the daemon says so. A DURATION is a number and a unit: 1500ms, 20s, 1.5m, 2h, 7d.");
     fputc('\n', out);
 }
 
@@ -117,6 +120,12 @@ static void put_tail(FILE *out)
     fputs(
         ".SH ENVIRONMENT\n.TP\n.B LATENTD_SERVER\nThe daemon's address when \\-\\-server is "
         "absent; " CLI_DEFAULT_SERVER " without both.\n"
+        ".TP\n.B LATENTD_TOKEN\nThe access token when \\-\\-token\\-file is absent.\n"
+        ".TP\n.B LATENTD_TOKEN_FILE\nA file that holds it, when both are absent.\n"
+        ".TP\n.B LATENTD_TLS_CA, LATENTD_TLS_CERT, LATENTD_TLS_KEY, LATENTD_TLS_NAME\n"
+        "What stands for \\-\\-tls\\-ca and so on when those are absent and the address begins "
+        "with "
+        "tls:.\n"
         ".SH EXAMPLES\n.nf\n"
         "latentctl think \\-\\-chat \\-\\-depth 32 \"Why is the sky blue?\"\n"
         "name=$(latentctl submit \\-\\-depth adaptive \\-\\-request\\-id night1 \\- < prompt.txt)\n"

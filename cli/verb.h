@@ -23,13 +23,18 @@ struct cli_common {
     struct cli_number timeout_s; /* whole command; 0 = no limit; absent: the verb's default */
     bool no_retry;               /* a service that is away is an error at once */
     bool verbose;
+    const char *tls_ca; /* PEM files, and NULL: cli/credentials.h */
+    const char *tls_cert;
+    const char *tls_key;
+    const char *tls_name;
+    const char *token_file;
     bool help;
 };
 
 #define CLI_DEFAULT_SERVER "127.0.0.1:7470"
 
 extern const struct cli_option cli_common_rows[];
-#define CLI_N_COMMON_ROWS 6
+#define CLI_N_COMMON_ROWS 11
 #define CLI_COMMON_GROUP                                                                           \
     {                                                                                              \
         cli_common_rows, CLI_N_COMMON_ROWS, 0                                                      \

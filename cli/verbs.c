@@ -18,7 +18,7 @@ const size_t cli_n_verbs = sizeof cli_verbs / sizeof cli_verbs[0];
 
 const struct cli_option cli_common_rows[] = {
     {"server", CLI_TEXT, ROW(server), "ADDRESS",
-     "HOST:PORT or unix:PATH of the daemon; without it $LATENTD_SERVER, "
+     "HOST:PORT, tls:HOST:PORT or unix:PATH of the daemon; without it $LATENTD_SERVER, "
      "else " CLI_DEFAULT_SERVER},
     {"json", CLI_FLAG, ROW(json), NULL, "print JSON on standard output"},
     {"timeout", CLI_NUMBER, ROW(timeout_s), "SECONDS",
@@ -29,6 +29,22 @@ const struct cli_option cli_common_rows[] = {
      "no time limit, for ever where a job is followed"},
     {"verbose", CLI_FLAG, ROW(verbose), NULL,
      "say on standard error when the service is away and when it is back"},
+    {"tls-ca", CLI_TEXT, ROW(tls_ca), "FILE",
+     "with tls: who signs the daemon's certificate, PEM; without it $LATENTD_TLS_CA, else those "
+     "that "
+     "this system trusts"},
+    {"tls-cert", CLI_TEXT, ROW(tls_cert), "FILE",
+     "with tls: the certificate that this end shows, PEM, its chain behind it; without it "
+     "$LATENTD_TLS_CERT, else none"},
+    {"tls-key", CLI_TEXT, ROW(tls_key), "FILE",
+     "with tls: the key of that certificate, PEM, a file that only its owner can read; without it "
+     "$LATENTD_TLS_KEY"},
+    {"tls-name", CLI_TEXT, ROW(tls_name), "NAME",
+     "with tls: the name that the daemon's certificate must have; without it "
+     "$LATENTD_TLS_NAME, else HOST"},
+    {"token-file", CLI_TEXT, ROW(token_file), "FILE",
+     "the access token is in this file; without it $LATENTD_TOKEN, else the file "
+     "$LATENTD_TOKEN_FILE, else there is none"},
     {"help", CLI_FLAG, ROW(help), NULL, "print this and exit"},
 };
 
