@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/auth.h"
 #include "daemon/job_table.h"
 #include "daemon/notify.h"
 #include "daemon/pages_http.h"
@@ -60,9 +61,9 @@ struct app {
     uint64_t stop_at_ns; /* DRAINING: when jobs are ended */
     uint32_t last_bytes_ms;
     uint32_t server_drain_ms; /* DRAINING: what the server gets; 0: it has been told */
-    uint64_t watchdog_ns; /* interval that systemd allows; 0: none */
-    uint64_t progress;    /* the engine's counters when it was last seen to move, */
-    uint64_t progress_ns; /* and when that was */
+    uint64_t watchdog_ns;     /* interval that systemd allows; 0: none */
+    uint64_t progress;        /* the engine's counters when it was last seen to move, */
+    uint64_t progress_ns;     /* and when that was */
     bool is_server_drained;
     bool is_ready_file_written;
 };
@@ -149,12 +150,26 @@ static void begin_killed_drain(struct app *app, const char *why)
 static void reload(struct app *app)
 {
     struct ltd_err err = {0};
+    if (auth_reload(app->service.auth, &err) != 0)
+        ltd_error("reload: %s; the access file's old entries stay in use", err.msg);
     if (!app->tls)
         return;
     if (rpc_tls_reload(app->tls, &err) != 0)
         ltd_error("reload: %s; the certificates in use stay in use", err.msg);
     else
         ltd_info("reload: certificates were read again; open connections keep theirs");
+}
+
+/* service.drain: an operator asks over the wire. */
+static int drain_on_request(void *arg, double *grace_seconds, struct ltd_err *err)
+{
+    struct app *app = arg;
+    if (app->state != APP_SERVING)
+        return ltd_fail(err, LTD_E_PRECONDITION, "the service drains already");
+    if (*grace_seconds < 0)
+        *grace_seconds = app->config->drain_seconds;
+    begin_drain(app, (uint64_t)(*grace_seconds * 1000), "Admin.Drain");
+    return 0;
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
@@ -264,6 +279,7 @@ static int open_parts(struct app *app, struct ltd_err *err)
         /* A byte that is no UTF-8 becomes a replacement character of three. */
         .token_text_bytes_max = 3 * app->served->token_bytes_max,
     };
+    service_fill_hooks(&app->service, &table);
     app->service.jobs = job_table_create(&table, err);
     return app->service.jobs ? 0 : -1;
 }
@@ -280,6 +296,11 @@ static int open_server(struct app *app, struct ltd_err *err)
     app->server = rpc_server_create(&app->loop, app->methods, SERVICE_N_METHODS, &limits, err);
     if (!app->server)
         return -1;
+    if (service_open_access(&app->service, config->access_file, err) != 0)
+        return -1;
+    rpc_server_set_authorize(app->server, auth_authorize, app->service.auth);
+    app->service.drain = drain_on_request;
+    app->service.drain_arg = app;
     http_pages_init(&app->pages, &app->service, app->server);
     if (tls_options_open(config, &app->tls, err) != 0)
         return -1;
@@ -375,6 +396,7 @@ static void announce(struct app *app)
 
 enum app_end app_run(struct app *app)
 {
+    service_restore_quota(&app->service);
     for (size_t i = 0; i < N_SIGNALS; i++)
         uv_signal_start(&app->signals[i], on_signal, signals[i]);
     uv_timer_start(&app->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
@@ -414,5 +436,6 @@ void app_close(struct app *app)
         ltd_error("event loop: %s at the end", uv_strerror(rc));
     rpc_tls_destroy(app->tls);
     store_destroy(app->service.store);
+    service_close_access(&app->service);
     free(app);
 }

@@ -22,6 +22,7 @@
 
 #include "base/err.h"
 #include "base/utf8.h"
+#include "daemon/auth_file.h"
 #include "daemon/config_table.h"
 
 #define OPTIONS_MAX  64 /* rows; config_load asserts that the table fits */
@@ -474,6 +475,30 @@ static void check_tls(struct loader *l)
                 where_set(l, "tls_client"));
 }
 
+/* Every mistake of the access file, for --check-config. A start leaves it to rank 0, which is alone in
+ * needing the file. */
+static void check_access_file(struct loader *l)
+{
+    struct auth_table table;
+    struct auth_mistakes mistakes = {0};
+    struct ltd_err err = {0};
+    const char *where = where_set(l, "access_file");
+    if (!*l->config->access_file ||
+        auth_table_read(l->config->access_file, &table, &mistakes, &err) == 0) {
+        if (*l->config->access_file)
+            auth_table_fini(&table);
+        return;
+    }
+    auth_table_fini(&table);
+    if (mistakes.n == 0)
+        mistake(l, where, "access_file: %s", err.msg);
+    ltd_bytes_put_u8(&mistakes.text, '\0');
+    char *rest = (char *)mistakes.text.data;
+    for (char *line; mistakes.n && (line = strsep(&rest, "\n")) && *line;)
+        mistake(l, where, "access_file: %s", line);
+    ltd_bytes_fini(&mistakes.text);
+}
+
 static void check_together(struct loader *l)
 {
     const struct config *c = l->config;
@@ -539,6 +564,8 @@ void config_load(int argc, char *const *argv, struct config *config, enum config
     take_arguments(&l, argc, argv, false, action);
     if (looks_further && !l.out_of_memory)
         check_together(&l);
+    if (*action == CONFIG_CHECK && !l.out_of_memory)
+        check_access_file(&l);
     close_report(&l);
 }
 

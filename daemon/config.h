@@ -47,6 +47,7 @@ struct config {
     char *tls_client;
     char *tls_client_ca;
     char *ready_file;
+    char *access_file;
     char *log_level;
     char *tier;
     int64_t threads;

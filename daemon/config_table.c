@@ -147,8 +147,8 @@ const struct config_option config_options[] = {
      "Model and endpoint",
      "Address of the gRPC endpoint; may be given up to 16 times. With tls: in front, TLS alone is "
      "spoken there. Port 0 takes a free port, and the log says which.",
-     "The endpoint has no authentication: let it listen beyond the host only on a network whose "
-     "machines may all use the model. Addresses on the command line replace those of the file."},
+     "Without access_file everybody who reaches an address may do everything: let it listen beyond "
+     "the host only on a network whose machines may all use the model. Addresses on the command line replace those of the file."},
     {FIELD(metrics_listen), CONFIG_TYPE_TEXT, AT(metrics_listen), "", "", 0, 0,
      check_address_or_none, "empty, HOST:PORT or [IPV6]:PORT, either behind tls:, or unix:/PATH",
      NULL, "Model and endpoint",
@@ -177,6 +177,12 @@ const struct config_option config_options[] = {
      "Certificates of those who sign clients' certificates; no others are trusted.",
      "Required unless tls_client is off. There are no revocation lists: let clients' certificates "
      "be short-lived."},
+    {FIELD(access_file), CONFIG_TYPE_TEXT, AT(access_file), "", "", 0, 0, NULL, "a path", NULL,
+     "Model and endpoint",
+     "File that says who may use the service: tokens, user ids, certificates, and what each may do "
+     "(docs/access.md). Empty: everybody who reaches a listen address may do everything.",
+     "Whenever the endpoint can be reached by more than those who may do everything. SIGUSR2 reads "
+     "it again."},
     {FIELD(ready_file), CONFIG_TYPE_TEXT, AT(ready_file), "", "", 0, 0, NULL, "a path", NULL,
      "Model and endpoint",
      "File that is written, one real listen address per line, once the service is ready, and "

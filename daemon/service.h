@@ -164,7 +164,14 @@ int service_check_right(const struct service *service, const struct rpc_call *ca
  */
 int service_set_client(const struct rpc_call *call, struct job_spec *spec, struct ltd_err *err);
 
-/* Limits of owners for the job table: only with `auth` and `quota`. */
+/*
+ * service_open_access - read the access file (path "": none) and begin the accounts of owners.
+ * Errors: as auth_create. service_close_access ends both; no call may come any more.
+ */
+int service_open_access(struct service *service, const char *path, struct ltd_err *err);
+void service_close_access(struct service *service);
+
+/* Limits of owners for the job table; they are asked for when `auth` and `quota` are there. */
 void service_fill_hooks(struct service *service, struct job_table_config *config);
 /* The same for Score, which is no job. */
 int service_may_score(struct service *service, const struct rpc_call *call, struct ltd_err *err);

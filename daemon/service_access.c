@@ -18,6 +18,21 @@
 
 #define PAGE_JOBS 256
 
+int service_open_access(struct service *service, const char *path, struct ltd_err *err)
+{
+    service->auth = auth_create(path, err);
+    service->quota = service->auth ? quota_create(err) : NULL;
+    return service->quota ? 0 : -1;
+}
+
+void service_close_access(struct service *service)
+{
+    auth_destroy(service->auth);
+    quota_destroy(service->quota);
+    service->auth = NULL;
+    service->quota = NULL;
+}
+
 /* ------------------------------------------------------------------------------------ names */
 
 bool service_is_admin(const struct rpc_call *call)
