@@ -291,26 +291,31 @@ static void take_file(struct loader *l)
 
 /* ------------------------------------------------------------------------------ arguments */
 
-static bool take_action(const char *arg, enum config_action *action)
+struct action_flag {
+    const char *flag;
+    enum config_action action;
+    bool takes_path;
+};
+
+static const struct action_flag action_flags[] = {
+    {"--check-config", CONFIG_CHECK, false},
+    {"--help", CONFIG_HELP, false},
+    {"-h", CONFIG_HELP, false},
+    {"--version", CONFIG_VERSION, false},
+    {"--print-options-markdown", CONFIG_MARKDOWN, false},
+    {"--print-man", CONFIG_MANUAL, false},
+    {"--store-check", CONFIG_STORE_CHECK, true},
+    {"--store-vacuum", CONFIG_STORE_VACUUM, true},
+    {"--store-export", CONFIG_STORE_EXPORT, true},
+};
+
+/* The action that the first `len` bytes of an argument name, or NULL. */
+static const struct action_flag *find_action(const char *arg, size_t len)
 {
-    static const struct {
-        const char *flag;
-        enum config_action action;
-    } rows[] = {
-        {"--check-config", CONFIG_CHECK},
-        {"--help", CONFIG_HELP},
-        {"-h", CONFIG_HELP},
-        {"--version", CONFIG_VERSION},
-        {"--print-options-markdown", CONFIG_MARKDOWN},
-        {"--print-man", CONFIG_MANUAL},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (strcmp(arg, rows[i].flag) == 0) {
-            *action = rows[i].action;
-            return true;
-        }
-    }
-    return false;
+    for (size_t i = 0; i < sizeof action_flags / sizeof *action_flags; i++)
+        if (strlen(action_flags[i].flag) == len && memcmp(action_flags[i].flag, arg, len) == 0)
+            return &action_flags[i];
+    return NULL;
 }
 
 static const struct config_option *option_of_flag(const char *arg, size_t len)
@@ -364,9 +369,12 @@ static void take_arguments(struct loader *l, int argc, char *const *argv, bool o
         const char *equals = strchr(arg, '=');
         size_t len = equals ? (size_t)(equals - arg) : strlen(arg);
         char buf[SHOWN_BYTES + 8];
-        if (take_action(arg, action))
+        const struct action_flag *what = find_action(arg, len);
+        if (what)
+            *action = what->action;
+        if (what && !what->takes_path && !equals)
             continue;
-        bool known = is_flag(arg, len);
+        bool known = what ? what->takes_path : is_flag(arg, len);
         const char *value = equals ? equals + 1 : known && i + 1 < argc ? argv[++i] : NULL;
         bool is_config = len == 8 && memcmp(arg, "--config", 8) == 0;
         if (only_look) {
@@ -380,6 +388,8 @@ static void take_arguments(struct loader *l, int argc, char *const *argv, bool o
                     shown(arg, buf));
         else if (!value)
             mistake(l, "command line", "%s: no value, expected one behind it", arg);
+        else if (what)
+            l->config->store_path = value;
         else
             take_flag(l, arg, len, value);
     }

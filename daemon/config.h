@@ -29,15 +29,19 @@
 
 enum config_action {
     CONFIG_RUN,
-    CONFIG_CHECK,    /* --check-config */
-    CONFIG_HELP,     /* --help */
-    CONFIG_VERSION,  /* --version */
-    CONFIG_MANUAL,   /* --print-man, the source of docs/latentd.8 */
-    CONFIG_MARKDOWN, /* --print-options-markdown, the source of docs/configuration.md */
+    CONFIG_CHECK,       /* --check-config */
+    CONFIG_HELP,        /* --help */
+    CONFIG_VERSION,     /* --version */
+    CONFIG_MANUAL,      /* --print-man, the source of docs/latentd.8 */
+    CONFIG_MARKDOWN,    /* --print-options-markdown, the source of docs/configuration.md */
+    CONFIG_STORE_CHECK, /* --store-check PATH, and so on: daemon/store_tool.h */
+    CONFIG_STORE_VACUUM,
+    CONFIG_STORE_EXPORT,
 };
 
 /* Units are in the names or in the table. Strings are owned, never NULL after config_load. */
 struct config {
+    const char *store_path; /* of a --store-… action; borrowed from the arguments */
     char *model;
     char *listen[CONFIG_LISTEN_MAX];
     int32_t n_listen;

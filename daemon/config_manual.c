@@ -59,6 +59,11 @@ static void put_invocation(struct ltd_bytes *out)
              "Short for --set of these options; --listen may be repeated.");
     put_item(out, "--check-config",
              "Print every mistake in the configuration, or its effective values; start nothing.");
+    put_item(
+        out, "--store-check PATH, --store-vacuum PATH, --store-export PATH",
+        "Look after the job log PATH and start nothing: name every damaged job (exit status 8), "
+        "rewrite the file without deleted rows, print every job as a line of JSON. Check and "
+        "export may be used beside a running daemon.");
     put_item(out, "--help, --version", "Print and exit.");
 }
 

@@ -76,6 +76,8 @@ void config_print_help(struct ltd_bytes *out)
              "  --model DIR, --listen ADDR, --threads N, --log-level LEVEL\n"
              "                    short for --set of these options; --listen may be repeated\n"
              "  --check-config    report every mistake in the configuration and start nothing\n"
+             "  --store-check PATH, --store-vacuum PATH, --store-export PATH\n"
+             "                    look after a job log (docs/store.md) and start nothing\n"
              "  --help, --version\n\n"
              "exit status: 0 ended in order, 1 failed while running, 2 the configuration or the\n"
              "model is wrong, 4 a rank was lost\n\noptions:\n");

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "daemon/store_tool.h"
 #include "daemon/tls_options.h"
 
 #define GUARD "LATENTD_LIBRARIES_TAMED"
@@ -71,6 +72,20 @@ void startup_ignore_signals(void)
         signal(ignored[i], SIG_IGN);
 }
 
+/* What `latentctl store` runs. Unlike a daemon that does not start, a tool ends with the status that
+ * stands for its error. */
+static int run_store_tool(enum config_action action, const char *path)
+{
+    struct ltd_err err = {0};
+    int rc = action == CONFIG_STORE_CHECK    ? store_tool_check(path, stdout, &err)
+             : action == CONFIG_STORE_VACUUM ? store_tool_vacuum(path, stdout, &err)
+                                             : store_tool_export(path, stdout, &err);
+    if (rc == 0 && fflush(stdout) == 0)
+        return EXIT_ORDER;
+    fprintf(stderr, "latentd: %s\n", err.code != LTD_OK ? err.msg : "standard output is closed");
+    return err.code != LTD_OK ? ltd_code_exit_status(err.code) : EXIT_FAILED;
+}
+
 static void print(struct ltd_bytes *text, FILE *to)
 {
     fwrite(text->data, 1, text->len, to);
@@ -123,6 +138,11 @@ bool startup_answer(enum config_action action, const struct config *config,
         break;
     case CONFIG_MANUAL:
         config_print_manual(&text);
+        break;
+    case CONFIG_STORE_CHECK:
+    case CONFIG_STORE_VACUUM:
+    case CONFIG_STORE_EXPORT:
+        *status = run_store_tool(action, config->store_path);
         break;
     }
     print(&text, stdout);

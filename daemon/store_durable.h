@@ -114,6 +114,18 @@ void store_queue_fini(struct durable *d);
 /* The refusal of a stalled log. Returns -1. */
 int store_queue_refuse_stalled(const struct durable *d, struct ltd_err *err);
 
+/*
+ * durable_load - every job of the file into the index, damage dealt with; daemon/store_load.c.
+ * Errors: LTD_E_CORRUPT, LTD_E_UNAVAILABLE, LTD_E_EXHAUSTED.
+ */
+int durable_load(struct durable *d, struct store_file *file, struct ltd_err *err);
+
+/* A job that is in no table yet. NULL: no memory. */
+struct kept *durable_make_kept(struct durable *d, const char *id, int64_t num);
+
+/* An operation with room for `len` bytes of data. NULL: no memory. */
+struct store_waiting *durable_make_waiting(size_t len);
+
 /* An event that was just accepted; daemon/store_sqlite.c. */
 void durable_accept(struct durable *d, struct store_waiting *w);
 

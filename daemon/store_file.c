@@ -340,6 +340,11 @@ int store_file_probe(struct store_file *f, struct ltd_err *err)
     return perform(f, SQL_PROBE, err);
 }
 
+int store_file_check_pages(struct store_file *f, struct ltd_err *err)
+{
+    return store_schema_check_pages(f->db, f->path, err);
+}
+
 int store_file_vacuum(struct store_file *f, struct ltd_err *err)
 {
     return run(f, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)", err);

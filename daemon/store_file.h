@@ -122,6 +122,9 @@ void store_cursor_close(struct store_cursor *cursor); /* accepts NULL */
 /* True when rows have a crc: from version 2 on. */
 bool store_file_has_crc(const struct store_file *file);
 
+/* The structure of every page, as when a log is opened to be written. */
+int store_file_check_pages(struct store_file *file, struct ltd_err *err);
+
 /* Rewrite the file without its free pages. */
 int store_file_vacuum(struct store_file *file, struct ltd_err *err);
 

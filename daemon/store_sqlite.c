@@ -7,7 +7,7 @@
  * is called when it is on disk. Events of finished jobs are read from the file, by a connection of the
  * loop's own, which no commit keeps waiting.
  *
- * Opening folds every job anew (store_scan.c), so that what is served is what is stored.
+ * Opening folds every job anew (store_load.c), so that what is served is what is stored.
  * Rules: docs/store.md.
  */
 #include <stdlib.h>
@@ -18,7 +18,6 @@
 #include "base/log.h"
 #include "daemon/store_durable.h"
 #include "daemon/store_lock.h"
-#include "daemon/store_scan.h"
 
 /* A disk that is slow when the daemon ends is given so long (store_stop). */
 #define STOP_NS (2 * LTD_NS_PER_S)
@@ -35,7 +34,7 @@ static struct kept *kept_of(const struct job *job)
 
 /* ------------------------------------------------------------------------------------- jobs */
 
-static struct kept *make_kept(struct durable *d, const char *id, int64_t num)
+struct kept *durable_make_kept(struct durable *d, const char *id, int64_t num)
 {
     struct kept *k = calloc(1, sizeof *k);
     if (!k)
@@ -128,7 +127,7 @@ static int no_memory(const char *id, struct ltd_err *err)
     return ltd_fail(err, LTD_E_EXHAUSTED, "job %s: no memory for an event", id);
 }
 
-static struct store_waiting *make_waiting(size_t len)
+struct store_waiting *durable_make_waiting(size_t len)
 {
     struct store_waiting *w = calloc(1, sizeof *w + len);
     if (w)
@@ -143,7 +142,7 @@ static struct store_waiting *encode(struct kept *k, const struct job_event *even
     struct ltd_bytes bytes;
     ltd_bytes_init(&bytes);
     job_event_encode(event, &bytes);
-    struct store_waiting *w = bytes.failed ? NULL : make_waiting(bytes.len);
+    struct store_waiting *w = bytes.failed ? NULL : durable_make_waiting(bytes.len);
     if (w) {
         memcpy(w->op.data, bytes.data, bytes.len);
         w->kept = k;
@@ -202,7 +201,7 @@ static int reserve(struct durable *d, struct kept *k, const struct job_event *ev
 static struct store_waiting *propose_job(struct durable *d, const char *id, struct job_event *event,
                                          struct ltd_err *err)
 {
-    struct kept *k = make_kept(d, id, d->next_num);
+    struct kept *k = durable_make_kept(d, id, d->next_num);
     if (!k) {
         no_memory(id, err);
         return NULL;
@@ -256,7 +255,7 @@ static void durable_append(struct store *store, const char *id, struct job_event
     struct kept *k;
     struct store_waiting *w = propose_any(d, id, event, &k, &why);
     if (!w) {
-        w = d->is_stopped ? NULL : make_waiting(0);
+        w = d->is_stopped ? NULL : durable_make_waiting(0);
         if (!w) { /* the loop turns no more, or not even a refusal has the memory to wait */
             done(arg, &why);
             return;
@@ -479,179 +478,6 @@ static void durable_destroy(struct store *store)
 
 /* -------------------------------------------------------------------------------------- open */
 
-/* Rows of jobs to shorten, once nothing reads the file any more. */
-struct cut {
-    int64_t num;
-    uint64_t last_seq;
-    struct cut *next;
-};
-
-struct loading {
-    struct durable *d;
-    struct cut *cuts;
-    size_t n_damaged, n_unfinished;
-    struct ltd_err *err;
-    bool failed;
-};
-
-static bool fail_loading(struct loading *l)
-{
-    l->failed = true;
-    ltd_fail(l->err, LTD_E_EXHAUSTED, "store %s: no memory for its jobs", l->d->path);
-    return false;
-}
-
-static bool add_cut(struct loading *l, const struct store_scanned *s)
-{
-    struct cut *cut = malloc(sizeof *cut);
-    if (!cut)
-        return fail_loading(l);
-    *cut = (struct cut){s->row.num, s->job.last_seq, l->cuts};
-    l->cuts = cut;
-    ltd_error("store %s: job %s: stored events are damaged from event %llu on (%s); what follows "
-              "is deleted and computed again",
-              l->d->path, s->row.id, (unsigned long long)s->damaged_from, s->damage);
-    return true;
-}
-
-/* A job that cannot be made whole again is listed as failed, and its rows stay as they are. */
-static void mark_damaged(struct loading *l, struct kept *k, const struct store_scanned *s)
-{
-    struct job *job = &k->e.job;
-    ltd_error("store %s: job %s: stored events are damaged from event %llu on (%s)", l->d->path,
-              s->row.id, (unsigned long long)s->damaged_from, s->damage);
-    l->n_damaged++;
-    k->damaged_from = s->damaged_from;
-    job->state = JOB_FAILED;
-    job->finish = JOB_FINISH_ERROR;
-    job->error_code = LTD_E_CORRUPT;
-    snprintf(job->error_msg, sizeof job->error_msg, "stored events are damaged from event %llu on",
-             (unsigned long long)s->damaged_from);
-    job->end_us = s->row.end_us > 0 ? s->row.end_us : job->create_us;
-    if (job->last_seq == 0) {
-        memcpy(job->owner, s->row.owner, sizeof job->owner);
-        memcpy(job->request_id, s->row.request_id, sizeof job->request_id);
-    }
-}
-
-/* It goes on where it was: what is known of it must be at hand. */
-static bool resume(struct kept *k, struct store_scanned *s)
-{
-    k->proposed = malloc(sizeof *k->proposed);
-    if (!k->proposed)
-        return false;
-    *k->proposed = k->e.job;
-    k->log = s->log;
-    s->log = (struct store_log){0};
-    k->has_log = true;
-    s->bytes = k->log.bytes.len + k->log.n * STORE_EVENT_ROW_BYTES;
-    return true;
-}
-
-static bool is_listable(const struct loading *l, const struct store_scanned *s)
-{
-    if (s->is_purged)
-        return false;
-    if (s->row.id[0] && job_id_is_valid(s->row.id, strlen(s->row.id)) &&
-        !store_index_find(&l->d->index, s->row.id))
-        return true;
-    ltd_error("store %s: events %lld belong to no job that can be named (%s)", l->d->path,
-              (long long)s->row.num, s->damage);
-    return false;
-}
-
-static bool load_job(void *arg, struct store_scanned *s)
-{
-    struct loading *l = arg;
-    struct durable *d = l->d;
-    if (s->row.num >= d->next_num && s->row.num < INT64_MAX / 2)
-        d->next_num = s->row.num + 1;
-    if (!is_listable(l, s))
-        return true;
-    struct kept *k = make_kept(d, s->row.id, s->row.num);
-    if (!k)
-        return fail_loading(l);
-    k->e.job = s->job;
-    bool is_final = job_state_is_final(s->job.state);
-    if (s->damaged_from && (is_final || (s->row.last_seq == 0 && s->job.last_seq > 0))) {
-        if (!add_cut(l, s))
-            return false;
-    } else if (s->damaged_from) {
-        mark_damaged(l, k, s);
-        is_final = true;
-    }
-    if (!is_final && !resume(k, s))
-        return fail_loading(l);
-    l->n_unfinished += !is_final;
-    k->e.bytes = s->bytes;
-    if (store_index_reserve(&d->index, &k->e, l->err) != 0) {
-        /* A request id that two jobs claim: one of them says so by its damaged row only. */
-        k->e.job.request_id[0] = '\0';
-        ltd_err_clear(l->err);
-        if (store_index_reserve(&d->index, &k->e, l->err) != 0)
-            return fail_loading(l);
-    }
-    store_index_accept(&d->index, &k->e);
-    if (is_final)
-        store_index_finish(&d->index, &k->e);
-    return true;
-}
-
-static int perform_cuts(struct store_file *file, struct cut *cuts, struct ltd_err *err)
-{
-    if (!cuts)
-        return 0;
-    int rc = store_file_begin(file, err);
-    for (struct cut *cut = cuts; rc == 0 && cut; cut = cut->next)
-        rc = store_file_cut(file, cut->num, cut->last_seq, err);
-    if (rc == 0)
-        return store_file_commit(file, err);
-    store_file_rollback(file);
-    return -1;
-}
-
-/* What a process before this one forgot and had not deleted yet. */
-static int load_purges(struct durable *d, struct store_file *file, struct ltd_err *err)
-{
-    struct store_cursor *cursor = store_file_purges(file, err);
-    int64_t num;
-    int rc = cursor ? 0 : -1;
-    while (cursor && (rc = store_cursor_next_purge(cursor, &num, err)) == 1) {
-        struct store_waiting *w = make_waiting(0);
-        if (!w) {
-            rc = ltd_fail(err, LTD_E_EXHAUSTED, "store %s: no memory", d->path);
-            break;
-        }
-        w->op.num = num;
-        w->op.kind = STORE_OP_PURGE;
-        store_list_add(&d->purges, &w->op);
-        if (num >= d->next_num && num < INT64_MAX / 2)
-            d->next_num = num + 1;
-    }
-    store_cursor_close(cursor);
-    return rc;
-}
-
-static int load(struct durable *d, struct store_file *file, struct ltd_err *err)
-{
-    struct loading l = {.d = d, .err = err};
-    int rc = store_scan(file, load_job, &l, err);
-    if (rc == 0 && l.failed)
-        rc = -1;
-    if (rc == 0)
-        rc = perform_cuts(file, l.cuts, err);
-    while (l.cuts) {
-        struct cut *next = l.cuts->next;
-        free(l.cuts);
-        l.cuts = next;
-    }
-    if (rc != 0 || load_purges(d, file, err) != 0)
-        return -1;
-    ltd_info("store %s: %zu jobs, %zu of them unfinished, %zu damaged", d->path,
-             d->index.n_accepted, l.n_unfinished, l.n_damaged);
-    return 0;
-}
-
 static void on_batch_back(void *wake)
 {
     uv_async_send(wake);
@@ -678,7 +504,7 @@ static int open_parts(struct durable *d, uv_loop_t *loop, struct store_file **fi
     if (d->lock < 0)
         return -1;
     *file = store_file_open(d->path, STORE_FILE_WRITE, err);
-    if (!*file || store_index_init(&d->index, err) != 0 || load(d, *file, err) != 0)
+    if (!*file || store_index_init(&d->index, err) != 0 || durable_load(d, *file, err) != 0)
         return -1;
     d->reader = store_file_open(d->path, STORE_FILE_READ, err);
     return d->reader ? open_handles(d, loop, err) : -1;

@@ -176,6 +176,31 @@ static void actions_are_recognised_wherever_they_stand(void **state)
     }
 }
 
+static void a_store_action_has_a_path_behind_it(void **state)
+{
+    static const struct {
+        const char *args[4];
+        enum config_action action;
+    } rows[] = {{{"--store-check", "/a b", NULL}, CONFIG_STORE_CHECK},
+                {{"--store-vacuum=/a b", NULL}, CONFIG_STORE_VACUUM},
+                {{"--store-export", "/a b", NULL}, CONFIG_STORE_EXPORT}};
+    struct loaded l;
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        load(&l, rows[i].args);
+        assert_string_equal(l.text, "");
+        assert_int_equal(l.action, rows[i].action);
+        assert_string_equal(l.config.store_path, "/a b");
+        unload(&l);
+    }
+    load(&l, (const char *[]){"--store-check", NULL});
+    assert_non_null(strstr(l.text, "--store-check: no value"));
+    unload(&l);
+    load(&l, (const char *[]){"--help=x", NULL});
+    assert_non_null(strstr(l.text, "unknown argument"));
+    unload(&l);
+}
+
 /* --------------------------------------------------------------------------- broken input */
 
 /* `@` in a file or an expectation stands for the model directory, `%` for the file's path. */
@@ -458,6 +483,7 @@ int main(void)
         cmocka_unit_test(addresses_of_the_arguments_replace_those_of_the_file),
         cmocka_unit_test(defaults_are_what_the_table_says),
         cmocka_unit_test(actions_are_recognised_wherever_they_stand),
+        cmocka_unit_test(a_store_action_has_a_path_behind_it),
         cmocka_unit_test(every_mistake_is_reported_with_place_key_found_and_expected),
         cmocka_unit_test(a_model_directory_must_be_given_and_hold_config_json),
         cmocka_unit_test(a_file_that_is_no_text_is_refused_line_by_line),
