@@ -1,11 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What tools need that know nothing of ours: reflection, plain pages, metrics, health by service."""
+import hashlib
 import http.client
 import os
 import re
+import shutil
 import socket
 import struct
+import tempfile
 import threading
 import unittest
 
@@ -235,6 +238,37 @@ class Pages(harness.Case):
             api.status()
         self.assertNotEqual(caught.exception.code(), grpc.StatusCode.OK)
         self.assertEqual(daemon.api().status().state, "serving")
+        self.assert_stops_cleanly(daemon)
+
+
+class Access(harness.Case):
+    def test_with_an_access_file_metrics_need_their_right_and_probes_need_none(self):
+        def entry(token, rights):
+            return "token sha256:%s %s %s\n" % (hashlib.sha256(token.encode()).hexdigest(), token, rights)
+
+        folder = tempfile.mkdtemp(prefix="ltd-e2e-")
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, "access")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(entry("scraper", "metrics") + entry("caller", "inference jobs") + entry("boss", "admin"))
+        daemon = self.daemon(options={"access_file": path, "metrics_listen": "127.0.0.1:0"})
+        for address in daemon.addresses:
+            for page in ("/healthz", "/readyz"):
+                self.assertEqual(fetch(address, page)[0], 200, page)
+            found = {(page, token): fetch(address, page, headers={"Authorization": "Bearer " + token} if token else {})[0]
+                     for page in ("/metrics", "/") for token in ("", "wrong", "caller", "scraper", "boss")}
+            self.assertEqual(found, {
+                ("/metrics", ""): 401, ("/metrics", "wrong"): 401, ("/metrics", "caller"): 403,
+                ("/metrics", "scraper"): 200, ("/metrics", "boss"): 200,
+                ("/", ""): 401, ("/", "wrong"): 401, ("/", "caller"): 403, ("/", "scraper"): 403, ("/", "boss"): 200})
+        text = fetch(daemon.address, "/metrics", headers={"Authorization": "Bearer scraper"})[2]
+        refused = prometheus.parse(text)["latentd_access_refused_total"]
+        self.assertEqual((refused.value(reason="unauthenticated"), refused.value(reason="denied")), (8, 6))
+        # Probes and tools that describe come without a token.
+        health = daemon.api().health.Check(health_pb2.HealthCheckRequest(), timeout=patience())
+        self.assertEqual(health.status, health_pb2.HealthCheckResponse.SERVING)
+        answer, = Asker(daemon.channel(), reflection_pb2, reflection_pb2_grpc).ask({"list_services": ""})
+        self.assertTrue(answer.list_services_response.service)
         self.assert_stops_cleanly(daemon)
 
 
