@@ -23,14 +23,18 @@
 #include "daemon/job_table.h"
 #include "daemon/notify.h"
 #include "daemon/pages_http.h"
+#include "daemon/open_store.h"
 #include "daemon/service.h"
+#include "daemon/spec_decode.h"
 #include "daemon/store.h"
 #include "daemon/tls_options.h"
+#include "daemon/watch.h"
 #include "daemon/work.h"
 #include "rpc/server.h"
 
-#define SWEEP_MS      1000 /* retention by age is a matter of seconds */
-#define DRAIN_LOOK_MS 5
+#define SWEEP_MS          1000 /* retention by age is a matter of seconds */
+#define DRAIN_LOOK_MS     5
+#define STORE_PATIENCE_NS (2 * LTD_NS_PER_S)
 /* Watchers may take this long for their last events once all jobs have ended. */
 #define LAST_BYTES_MS 1000
 /* mpirun sends SIGKILL one second after SIGTERM (odls_base_sigkill_timeout); half of it is for the
@@ -58,12 +62,15 @@ struct app {
     struct engine *engine; /* borrowed */
     enum app_state state;
     enum app_end end;
-    uint64_t stop_at_ns; /* DRAINING: when jobs are ended */
+    uint64_t stop_at_ns;    /* DRAINING: when jobs are ended */
+    uint64_t give_up_at_ns; /* STOPPING: when a log that takes nothing is waited for no more */
     uint32_t last_bytes_ms;
     uint32_t server_drain_ms; /* DRAINING: what the server gets; 0: it has been told */
     uint64_t watchdog_ns;     /* interval that systemd allows; 0: none */
     uint64_t progress;        /* the engine's counters when it was last seen to move, */
     uint64_t progress_ns;     /* and when that was */
+    bool is_stalled;          /* the log could not be written when it was looked at last */
+    bool is_durable;          /* jobs that are not finished go on in another process */
     bool is_server_drained;
     bool is_ready_file_written;
 };
@@ -109,12 +116,18 @@ static void on_drain_look(uv_timer_t *timer)
     begin_server_drain(app);
     uint32_t left =
         work_queue_n_unfinished(app->service.queue) + job_table_n_live(app->service.jobs);
-    if (app->state == APP_DRAINING && ltd_now_ns() >= app->stop_at_ns && left > 0) {
+    uint64_t now_ns = ltd_now_ns();
+    if (app->state == APP_DRAINING && now_ns >= app->stop_at_ns && left > 0) {
         ltd_info("ending %u unfinished jobs", job_table_n_live(app->service.jobs));
         app->state = APP_STOPPING;
+        app->give_up_at_ns = now_ns + STORE_PATIENCE_NS;
         job_table_stop_all(app->service.jobs);
         return;
     }
+    /* All work is over and the log takes nothing: what it has is what a later process goes on from. */
+    if (app->state != APP_DRAINING && now_ns >= app->give_up_at_ns &&
+        work_queue_n_unfinished(app->service.queue) == 0)
+        left = 0;
     if (left == 0 && app->state != APP_FINISHING)
         finish_stopping(app);
     if (left == 0 && app->is_server_drained) {
@@ -127,12 +140,15 @@ static void on_drain_look(uv_timer_t *timer)
 static void begin_drain(struct app *app, uint64_t grace_ms, const char *why)
 {
     uint32_t n = work_queue_n_unfinished(app->service.queue);
-    ltd_info("draining: %s; %u jobs have %.1f s to end", why, n, (double)grace_ms / 1000);
+    ltd_info("draining: %s; %u unfinished, %s %.1f s to end", why, n,
+             app->is_durable ? "those of calls have" : "they have", (double)grace_ms / 1000);
     app->state = APP_DRAINING;
     app->stop_at_ns = ltd_deadline_ns(grace_ms);
     notify_stopping();
     service_set_serving(&app->service, false);
     job_table_close(app->service.jobs);
+    if (app->is_durable)
+        job_table_park(app->service.jobs);
     uint64_t server_ms = grace_ms + LAST_BYTES_MS;
     app->server_drain_ms = server_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)server_ms;
     uv_timer_start(&app->drain, on_drain_look, 0, DRAIN_LOOK_MS);
@@ -193,6 +209,20 @@ static void on_signal(uv_signal_t *handle, int signum)
         begin_drain(app, (uint64_t)(app->config->drain_seconds * 1000), name);
 }
 
+/* Asked for over the wire. The workers of a group are told through the stream, as they always are. */
+static int drain_for_caller(void *arg, double *grace_seconds, struct ltd_err *err)
+{
+    struct app *app = arg;
+    if (app->state != APP_SERVING) {
+        ltd_fail(err, LTD_E_PRECONDITION, "the service drains already");
+        return ltd_err_reason(err, "STATE");
+    }
+    if (*grace_seconds < 0)
+        *grace_seconds = app->config->drain_seconds;
+    begin_drain(app, (uint64_t)(*grace_seconds * 1000), "a caller asked for it");
+    return 0;
+}
+
 static void on_lost(void *arg, const struct ltd_err *why)
 {
     struct app *app = arg;
@@ -226,6 +256,7 @@ static void on_sweep(uv_timer_t *timer)
     struct app *app = timer->data;
     store_expire(app->service.store, ltd_wall_us());
     tell_health(app);
+    watch_beat_all(&app->service);
 }
 
 /* The ping says that the engine moves, not only that this loop turns. */
@@ -255,11 +286,6 @@ static void on_watchdog(uv_timer_t *timer)
 static int open_parts(struct app *app, struct ltd_err *err)
 {
     const struct config *config = app->config;
-    struct store_retention retention = {
-        .max_jobs = (size_t)config->finished_jobs_kept,
-        .max_age_us = (int64_t)(config->finished_job_seconds * 1e6),
-        .max_bytes = (size_t)config->finished_jobs_memory << 20,
-    };
     struct work_limits limits = {
         .max_running = (int32_t)config->max_jobs_running,
         .max_waiting = (int32_t)config->max_queue,
@@ -267,15 +293,23 @@ static int open_parts(struct app *app, struct ltd_err *err)
         .on_lost_arg = app,
     };
     app->service.served = app->served;
+    app->service.drain = drain_for_caller;
+    app->service.drain_arg = app;
     app->service.is_serving = true;
-    app->service.store = store_memory_create(&retention, err);
+    app->service.store = open_store(config, &app->loop, err);
     app->service.queue = app->service.store ? work_queue_create(&app->loop, &limits, err) : NULL;
     if (!app->service.queue)
         return -1;
+    struct store_health health;
+    store_health(app->service.store, &health);
+    app->is_durable = health.is_durable;
     struct job_table_config table = {
         .store = app->service.store,
         .queue = app->service.queue,
         .tier = app->served->tier,
+        .numerics = app->served->numerics,
+        .fails_foreign = strcmp(config->other_numerics, "fail") == 0,
+        .is_durable = app->is_durable,
         /* A byte that is no UTF-8 becomes a replacement character of three. */
         .token_text_bytes_max = 3 * app->served->token_bytes_max,
     };
@@ -351,12 +385,19 @@ void app_notify(void *app)
     work_notify(((struct app *)app)->service.queue);
 }
 
-void app_attach(struct app *app, struct engine *engine)
+static struct job_spec *decode_stored(void *arg, const Latentd__V1__JobSpec *message,
+                                      struct ltd_err *err)
+{
+    return spec_decode(message, arg, err);
+}
+
+int app_attach(struct app *app, struct engine *engine, struct ltd_err *err)
 {
     app->engine = engine;
     app->service.engine = engine;
     work_queue_attach(app->service.queue, engine);
     job_table_attach(app->service.jobs, engine);
+    return job_table_recover(app->service.jobs, decode_stored, app->served, err) < 0 ? -1 : 0;
 }
 
 /* ------------------------------------------------------------------------------------- run */
@@ -420,9 +461,13 @@ void app_close(struct app *app)
 {
     if (!app)
         return;
+    /* What the engine has not finished is nobody's end where another process can go on. */
+    if (app->is_durable && app->service.jobs)
+        job_table_park(app->service.jobs);
     if (app->service.queue)
         work_queue_pump(app->service.queue);
     rpc_server_destroy(app->server);
+    store_stop(app->service.store);
     job_table_destroy(app->service.jobs);
     work_queue_close(app->service.queue);
     for (size_t i = 0; i < N_SIGNALS; i++)
@@ -430,12 +475,12 @@ void app_close(struct app *app)
     uv_close((uv_handle_t *)&app->sweep, NULL);
     uv_close((uv_handle_t *)&app->drain, NULL);
     uv_close((uv_handle_t *)&app->watchdog, NULL);
+    store_destroy(app->service.store);
     uv_run(&app->loop, UV_RUN_DEFAULT);
     int rc = uv_loop_close(&app->loop);
     if (rc != 0)
         ltd_error("event loop: %s at the end", uv_strerror(rc));
     rpc_tls_destroy(app->tls);
-    store_destroy(app->service.store);
     service_close_access(&app->service);
     free(app);
 }

@@ -37,8 +37,11 @@ struct app *app_open(const struct config *config, struct served *served, struct 
 /* For engine_config.notify and notify_arg. */
 void app_notify(void *app);
 
-/* Before app_run. Both are borrowed. */
-void app_attach(struct app *app, struct engine *engine);
+/*
+ * app_attach - before app_run: the engine (borrowed) gets the jobs of an earlier process that are not
+ * finished. Errors: LTD_E_EXHAUSTED; the engine must then be stopped before app_close.
+ */
+int app_attach(struct app *app, struct engine *engine, struct ltd_err *err);
 
 enum app_end {
     APP_END_ORDER,  /* SIGUSR1, or any stop of a process that mpirun did not start */

@@ -75,6 +75,8 @@ struct config {
     double priority_ageing_seconds;
     int64_t held_jobs;
     int64_t default_max_tokens;
+    char *store;
+    char *other_numerics;
     int64_t finished_jobs_kept;
     double finished_job_seconds;
     int64_t finished_jobs_memory;

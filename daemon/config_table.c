@@ -132,6 +132,14 @@ static bool check_overlap(const char *text, char *why)
     return false;
 }
 
+static bool check_other_numerics(const char *text, char *why)
+{
+    if (strcmp(text, "wait") == 0 || strcmp(text, "fail") == 0)
+        return true;
+    snprintf(why, CONFIG_WHY_BYTES, "expected wait or fail");
+    return false;
+}
+
 #define FIELD(name) #name
 #define AT(field)   offsetof(struct config, field)
 
@@ -307,6 +315,23 @@ const struct config_option config_options[] = {
      "max_tokens of a job that does not say. 0: max_new_tokens of generation_config.json, or 256. "
      "A job that does not say never asks for more than its context has room for.",
      "To make short answers the rule."},
+    {FIELD(store), CONFIG_TYPE_TEXT, AT(store), "auto", "", 0, 0, NULL, "auto, memory or a path",
+     "--store", "Jobs",
+     "Where the log of all jobs is kept. A path: a database file that survives the process; jobs "
+     "that "
+     "were accepted go on after a restart, with the same bytes. memory: jobs end with the process. "
+     "auto: jobs.db in the state directory that systemd gives the service, else memory.",
+     "One file belongs to one daemon. Put it on a disk that keeps what it was told to keep: a job "
+     "is "
+     "answered when its log is on that disk."},
+    {FIELD(other_numerics), CONFIG_TYPE_TEXT, AT(other_numerics), "wait", "", 0, 0,
+     check_other_numerics, "wait or fail", NULL, "Jobs",
+     "What becomes of unfinished jobs in the log that were begun with another model, format, "
+     "kernel "
+     "tier or cache policy: their answers would go on with other bytes. wait: they stay as they "
+     "are "
+     "until a daemon serves what they need. fail: they end with an error.",
+     "fail where a changed model means that old jobs are of no use any more."},
     {FIELD(finished_jobs_kept), CONFIG_TYPE_INT, AT(finished_jobs_kept), "1000", "jobs", 0, 1000000,
      NULL, "", NULL, "Jobs", "Finished jobs that can still be read; the oldest is forgotten first.",
      "Retention by count."},
@@ -315,8 +340,9 @@ const struct config_option config_options[] = {
      "Retention by age; request ids are remembered as long as their jobs."},
     {FIELD(finished_jobs_memory), CONFIG_TYPE_INT, AT(finished_jobs_memory), "64", "MiB", 1,
      1048576, NULL, "", NULL, "Jobs",
-     "Memory that finished jobs may hold together; the oldest is forgotten first.",
-     "Retention by size: keeps the daemon's memory flat whatever the jobs write."},
+     "Space that the events of finished jobs may take together, in memory or in the database; the "
+     "oldest is forgotten first.",
+     "Retention by size: keeps memory, or the file, from growing whatever the jobs write."},
 
     {FIELD(max_connections), CONFIG_TYPE_INT, AT(max_connections), "1024", "connections", 1, 65536,
      NULL, "", NULL, "Limits", "Client connections at once; one more is closed at once.",
@@ -335,7 +361,10 @@ const struct config_option config_options[] = {
     {FIELD(drain_seconds), CONFIG_TYPE_NUMBER, AT(drain_seconds), "5", "s", 0, 86400, NULL, "",
      NULL, "Limits",
      "How long running jobs may go on after SIGUSR1, or after SIGTERM without mpirun, before they "
-     "are ended with UNAVAILABLE. Under mpirun SIGTERM leaves half a second at most.",
+     "are ended with UNAVAILABLE. Under mpirun SIGTERM leaves half a second at most. Where the log "
+     "is "
+     "durable this is for calls that are bound to their job (Generate, Score); all other jobs are "
+     "parked at once, and go on after the restart.",
      "Longer lets more jobs end well, and makes a restart take longer. Set TimeoutStopSec of the "
      "unit above it."},
 };

@@ -2,6 +2,7 @@
 /* daemon/coordinator.c - see daemon/coordinator.h. */
 #include "daemon/coordinator.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 
 #include "base/clock.h"
 #include "cluster/world.h"
+#include "daemon/job.h"
 #include "kernels/dispatch.h"
 #include "model/border.h"
 
@@ -91,6 +93,18 @@ static void name_model(const char *dir, struct served *served)
              slash && slash[1] ? slash + 1 : path);
 }
 
+/* Recorded with each job, and compared whole, so nothing of it may be cut. */
+static void name_numerics(struct served *served)
+{
+    static_assert(sizeof served->numerics >= sizeof served->hash + sizeof served->format +
+                                                 sizeof served->tier_id + sizeof served->kv_format +
+                                                 sizeof served->kv_policy + 32,
+                  "room for all parts");
+    static_assert(sizeof served->numerics <= JOB_NUMERICS_BYTES, "a job records it");
+    snprintf(served->numerics, sizeof served->numerics, "model %s, %s, tier %s, keys %s, %s",
+             served->hash, served->format, served->tier_id, served->kv_format, served->kv_policy);
+}
+
 static void fill_facts(const struct rank_setup *setup, const char *dir, struct served *served)
 {
     name_model(dir, served);
@@ -107,6 +121,7 @@ static void fill_facts(const struct rank_setup *setup, const char *dir, struct s
     snprintf(served->kv_format, sizeof served->kv_format, "%s",
              model_kv_format_name(setup->capacity.kv_format));
     served->kv_bytes_per_position = setup->capacity.position_bytes;
+    name_numerics(served);
     served->max_batch = setup->capacity.limits.max_batch;
     served->parameters = capacity_parameters(&setup->model);
     served->start_us = ltd_wall_us();

@@ -63,13 +63,15 @@ static int run_group(struct process *p, struct clus_group *take_group, enum app_
 {
     struct engine_config config = coordinator_engine_config(&p->coordinator, &p->setup, take_group);
     struct served *served = &p->coordinator.served;
+    bool is_attached = false;
     config.notify = app_notify;
     config.notify_arg = p->app;
     struct engine *engine = engine_start(&config, err);
     if (engine) {
         served->ranks = clus_group_info(take_group, &served->n_ranks);
-        app_attach(p->app, engine);
-        *end = app_run(p->app);
+        is_attached = app_attach(p->app, engine, err) == 0;
+        if (is_attached)
+            *end = app_run(p->app);
         engine_stop(engine);
     }
     app_close(p->app);
@@ -78,7 +80,7 @@ static int run_group(struct process *p, struct clus_group *take_group, enum app_
     struct ltd_err stop_err = {0};
     if (clus_group_stop(take_group, &stop_err) != 0)
         *end = APP_END_LOST;
-    return engine ? 0 : -1;
+    return is_attached ? 0 : -1;
 }
 
 static int run_coordinator(struct process *p, enum app_end *end, struct ltd_err *err)

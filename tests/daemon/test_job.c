@@ -75,6 +75,9 @@ static struct job_event queued(void)
                    .tier = "ref",
                    .client = "unix:uid=7",
                    .continues = "0123456789abcdefghijklmnop",
+                   .owner = "alice",
+                   .numerics = "model a, tier b",
+                   .is_attached = true,
                    .seed = 42,
                    .prompt_tokens = 3,
                    .position = 2,
@@ -142,6 +145,9 @@ static void a_job_is_what_its_events_say(void **state)
     assert_string_equal(job.label, "l\xc3\xa4");
     assert_string_equal(job.tier, "ref");
     assert_string_equal(job.client, "unix:uid=7");
+    assert_string_equal(job.owner, "alice");
+    assert_string_equal(job.numerics, "model a, tier b");
+    assert_true(job.is_attached);
     assert_string_equal(job.continues, "0123456789abcdefghijklmnop");
     assert_int_equal(job.priority, 16);
     assert_int_equal(job.predicted_end_us, 8000);
@@ -299,6 +305,9 @@ static void every_event_survives_being_stored(void **state)
         assert_int_equal(back.token.exit, events[i].token.exit);
         if (events[i].kind == JOB_EV_QUEUED) {
             assert_string_equal(back.queued.client, events[i].queued.client);
+            assert_string_equal(back.queued.owner, events[i].queued.owner);
+            assert_string_equal(back.queued.numerics, events[i].queued.numerics);
+            assert_int_equal(back.queued.is_attached, events[i].queued.is_attached);
             assert_string_equal(back.queued.continues, events[i].queued.continues);
         }
         assert_int_equal(back.token.criterion_value * 8, events[i].token.criterion_value * 8);
@@ -422,18 +431,24 @@ static void the_bound_of_a_log_is_never_exceeded(void **state)
     struct job_event e = queued();
     char request_id[JOB_REQUEST_ID_CHARS + 1], label[SPEC_LABEL_BYTES + 1];
     char tier[JOB_TIER_BYTES], client[SPEC_CLIENT_BYTES + 1];
+    char owner[JOB_OWNER_BYTES], numerics[JOB_NUMERICS_BYTES];
     struct job_event start = started(2);
     (void)state;
     memset(request_id, 'r', sizeof request_id);
     memset(label, 'l', sizeof label);
     memset(tier, 't', sizeof tier);
     memset(client, 'c', sizeof client);
-    client[SPEC_CLIENT_BYTES] = '\0';
+    memset(owner, 'o', sizeof owner);
+    memset(numerics, 'n', sizeof numerics);
+    client[SPEC_CLIENT_BYTES] = owner[JOB_OWNER_BYTES - 1] = numerics[JOB_NUMERICS_BYTES - 1] =
+        '\0';
     request_id[JOB_REQUEST_ID_CHARS] = label[SPEC_LABEL_BYTES] = tier[JOB_TIER_BYTES - 1] = '\0';
     e.queued.request_id = request_id;
     e.queued.label = label;
     e.queued.tier = tier;
     e.queued.client = client;
+    e.queued.owner = owner;
+    e.queued.numerics = numerics;
     e.queued.spec = wire;
     e.queued.spec_len = sizeof wire;
     ltd_bytes_init(&log);
