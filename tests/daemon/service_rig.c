@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "daemon/auth.h"
 #include "grpc/health/v1/health.pb-c.h"
 
 #define WAIT_SECONDS 60
@@ -69,7 +70,23 @@ static void fill_served(struct served *served)
     served->start_ns = ltd_now_ns();
 }
 
-static void make_parts(struct rig *rig, int32_t max_waiting, size_t jobs_kept)
+static void make_server(struct rig *rig, const char *access_file)
+{
+    struct ltd_err err = {0};
+    service_fill_methods(&rig->service, rig->methods, 4 << 20, 64 << 10);
+    rig->server = rpc_server_create(&rig->loop, rig->methods, SERVICE_N_METHODS, NULL, &err);
+    if (rig->server && access_file) {
+        if (service_open_access(&rig->service, access_file, &err) != 0)
+            fail_msg("%s", err.msg);
+        rpc_server_set_authorize(rig->server, auth_authorize, rig->service.auth);
+    }
+    if (!rig->server || rpc_server_listen(rig->server, "127.0.0.1:0", &err) != 0)
+        fail_msg("%s", err.msg);
+    snprintf(rig->address, sizeof rig->address, "%s", rpc_server_address(rig->server, 0));
+}
+
+static void make_parts(struct rig *rig, int32_t max_waiting, size_t jobs_kept,
+                       const char *access_file)
 {
     struct ltd_err err = {0};
     struct store_retention keep = {jobs_kept, INT64_MAX, SIZE_MAX};
@@ -80,19 +97,32 @@ static void make_parts(struct rig *rig, int32_t max_waiting, size_t jobs_kept)
     rig->service.queue = work_queue_create(&rig->loop, &limits, &err);
     struct job_table_config table = {
         .store = rig->service.store, .queue = rig->service.queue, .tier = "ref"};
+    if (access_file)
+        service_fill_hooks(&rig->service, &table);
     rig->service.jobs = job_table_create(&table, &err);
     rig->engine = fake_engine_create(work_notify, rig->service.queue);
     rig->service.engine = rig->engine;
     work_queue_attach(rig->service.queue, rig->engine);
     job_table_attach(rig->service.jobs, rig->engine);
-    service_fill_methods(&rig->service, rig->methods, 4 << 20, 64 << 10);
-    rig->server = rpc_server_create(&rig->loop, rig->methods, SERVICE_N_METHODS, NULL, &err);
-    if (!rig->server || rpc_server_listen(rig->server, "127.0.0.1:0", &err) != 0)
-        fail_msg("%s", err.msg);
-    snprintf(rig->address, sizeof rig->address, "%s", rpc_server_address(rig->server, 0));
+    make_server(rig, access_file);
+}
+
+void rig_log_in(struct rig *rig, const char *token)
+{
+    latentd_error error;
+    latentd_options options = {.token = token, .allow_plaintext_token = 1};
+    latentd_client_close(rig->client);
+    rig->client = latentd_client_open_with(rig->address, &options, &error);
+    if (!rig->client)
+        fail_msg("%s", error.message);
 }
 
 struct rig *rig_open(int32_t max_waiting, size_t jobs_kept)
+{
+    return rig_open_access(max_waiting, jobs_kept, NULL);
+}
+
+struct rig *rig_open_access(int32_t max_waiting, size_t jobs_kept, const char *access_file)
 {
     struct rig *rig = calloc(1, sizeof *rig);
     latentd_error error;
@@ -103,7 +133,7 @@ struct rig *rig_open(int32_t max_waiting, size_t jobs_kept)
     assert_int_equal(uv_loop_init(&rig->loop), 0);
     assert_int_equal(uv_async_init(&rig->loop, &rig->door, on_door), 0);
     rig->door.data = rig;
-    make_parts(rig, max_waiting, jobs_kept);
+    make_parts(rig, max_waiting, jobs_kept, access_file);
     assert_int_equal(pthread_create(&rig->thread, NULL, run_loop, rig), 0);
     rig->client = latentd_client_open(rig->address, 10000, &error);
     if (!rig->client)
@@ -133,6 +163,7 @@ void rig_close(struct rig *rig)
     uv_run(&rig->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&rig->loop), 0);
     store_destroy(rig->service.store);
+    service_close_access(&rig->service);
     fake_engine_destroy(rig->engine);
     pthread_mutex_destroy(&rig->lock);
     pthread_cond_destroy(&rig->done);
@@ -156,6 +187,7 @@ int rig_call(struct rig *rig, const char *path, const ProtobufCMessage *request,
     if (message)
         snprintf(message, 480, "%s", rc == 0 ? "" : error.message);
     rig->retry_ms = rc == 0 ? 0 : error.retry_after_ms;
+    snprintf(rig->reason, sizeof rig->reason, "%s", rc == 0 ? "" : error.reason);
     if (answer)
         *(void **)answer = NULL;
     if (rc != 0)
@@ -293,6 +325,7 @@ static void *run_stream(void *arg)
     pthread_mutex_lock(&s->lock);
     s->status = rc == 0 ? LATENTD_OK : error.status;
     s->retry_ms = error.retry_after_ms;
+    snprintf(s->reason, sizeof s->reason, "%s", error.reason);
     snprintf(s->message, sizeof s->message, "%s", rc == 0 ? "" : error.message);
     s->is_over = true;
     pthread_cond_broadcast(&s->changed);

@@ -46,11 +46,17 @@ struct rig {
     char address[64];
     latentd_client *client;
     uint32_t retry_ms; /* of the last rig_call: retry_after_ms of its failure, or 0 */
+    char reason[64];   /* of the last rig_call's failure, or "" */
 };
 
 /* Two jobs run at once, and `max_waiting` more may be unfinished. */
 struct rig *rig_open(int32_t max_waiting, size_t jobs_kept);
+/* The same with an access file; `client` is nobody until rig_log_in. */
+struct rig *rig_open_access(int32_t max_waiting, size_t jobs_kept, const char *access_file);
 void rig_close(struct rig *rig);
+
+/* From now on `client` shows this token; streams that are opened do not. */
+void rig_log_in(struct rig *rig, const char *token);
 
 /* Run `errand` on the loop thread and wait for it. */
 void rig_on_loop(struct rig *rig, void (*errand)(struct rig *rig));
@@ -110,6 +116,7 @@ struct rig_stream {
     bool is_over;
     int status;
     uint32_t retry_ms;
+    char reason[64];
     char message[480];
     size_t n_messages, n_tokens, n_thinking;
     int32_t ids[20000];
