@@ -318,12 +318,26 @@ static int open_parts(struct app *app, struct ltd_err *err)
     return app->service.jobs ? 0 : -1;
 }
 
+/* Options of 31,536,000 s at most do not fit 32 bits of milliseconds; 49 days are as good as never
+ * for a connection. */
+static uint32_t ms_of(double seconds)
+{
+    return seconds * 1000 < UINT32_MAX ? (uint32_t)(seconds * 1000) : UINT32_MAX;
+}
+
 static int open_server(struct app *app, struct ltd_err *err)
 {
     const struct config *config = app->config;
     struct rpc_limits limits = {
         .max_connections = (uint32_t)config->max_connections,
+        .max_per_host = config->max_connections_per_address > 0
+                            ? (uint32_t)config->max_connections_per_address
+                            : UINT32_MAX,
+        .max_per_local_host = (uint32_t)config->max_connections_local,
         .max_streams = (uint32_t)config->max_calls_per_connection,
+        .max_age_ms = ms_of(config->max_connection_age_seconds),
+        .max_age_grace_ms = ms_of(config->max_connection_age_grace_seconds),
+        .min_ping_ms = ms_of(config->min_ping_seconds),
     };
     service_fill_methods(&app->service, app->methods, (size_t)config->max_prompt_request_bytes,
                          (size_t)config->max_request_bytes);

@@ -81,7 +81,12 @@ struct config {
     double finished_job_seconds;
     int64_t finished_jobs_memory;
     int64_t max_connections;
+    int64_t max_connections_per_address;
+    int64_t max_connections_local;
     int64_t max_calls_per_connection;
+    double max_connection_age_seconds;
+    double max_connection_age_grace_seconds;
+    double min_ping_seconds;
     int64_t max_prompt_request_bytes;
     int64_t max_request_bytes;
     double drain_seconds;

@@ -347,9 +347,36 @@ const struct config_option config_options[] = {
     {FIELD(max_connections), CONFIG_TYPE_INT, AT(max_connections), "1024", "connections", 1, 65536,
      NULL, "", NULL, "Limits", "Client connections at once; one more is closed at once.",
      "Each idle connection costs about 16 KiB and a file descriptor."},
+    {FIELD(max_connections_per_address), CONFIG_TYPE_INT, AT(max_connections_per_address), "256",
+     "connections", 0, 65536, NULL, "", NULL, "Limits",
+     "Connections of one address of another host at once; one more is closed at once. 0: no limit "
+     "but max_connections.",
+     "More when many clients come through one proxy or one address translation."},
+    {FIELD(max_connections_local), CONFIG_TYPE_INT, AT(max_connections_local), "0", "connections",
+     0, 65536, NULL, "", NULL, "Limits",
+     "The same for each loopback address and for each user of a Unix socket. 0: no limit but "
+     "max_connections.",
+     "On a host whose users do not trust each other."},
     {FIELD(max_calls_per_connection), CONFIG_TYPE_INT, AT(max_calls_per_connection), "100", "calls",
      1, 65536, NULL, "", NULL, "Limits", "Concurrent calls on one connection.",
      "Clients that watch many jobs over one connection need more."},
+    {FIELD(max_connection_age_seconds), CONFIG_TYPE_NUMBER, AT(max_connection_age_seconds), "0",
+     "s", 0, 31536000, NULL, "", NULL, "Limits",
+     "Age at which a connection is asked to end (GOAWAY max_age), a tenth sooner or later. Running "
+     "calls go on, clients make new ones on a new connection. 0: never.",
+     "Behind a load balancer, so that clients spread again after a change."},
+    {FIELD(max_connection_age_grace_seconds), CONFIG_TYPE_NUMBER,
+     AT(max_connection_age_grace_seconds), "300", "s", 0.001, 31536000, NULL, "", NULL, "Limits",
+     "How long calls may go on after that before they end with UNAVAILABLE. A Watch that is ended "
+     "so "
+     "is resumed by its client where it was.",
+     "Longer when Generate calls take longer."},
+    {FIELD(min_ping_seconds), CONFIG_TYPE_NUMBER, AT(min_ping_seconds), "10", "s", 0.001, 86400,
+     NULL, "", NULL, "Limits",
+     "Clients that send keepalive PINGs sooner than this after each other, with nothing sent to "
+     "them in between, are told too_many_pings and disconnected at the third.",
+     "Less when clients must notice a dead network sooner; their keepalive time must not be below "
+     "it."},
     {FIELD(max_prompt_request_bytes), CONFIG_TYPE_INT, AT(max_prompt_request_bytes), "4194304",
      "bytes", 1024, 16777216, NULL, "", NULL, "Limits",
      "Largest request message of calls that carry a prompt. A larger one is refused with "

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rpc/conn.c - see rpc/conn.h. In order: state and closing, what nghttp2 calls, input, output,
- * time.
+ * rpc/conn.c - see rpc/conn.h. In order: state and closing, what nghttp2 calls, input, output, open.
+ * What time does to a connection is in rpc/conn_time.c.
  *
  * nghttp2 must not be asked to send, to terminate or to be deleted from inside its own callbacks;
  * they only note what shall happen (rpc_conn_fail, rpc_conn_defer), and on_data() acts when
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,12 +36,8 @@
 /* Requests of HTTP/1.1 answered in one turn; a page may be dear, and others wait. */
 #define PAGES_PER_TURN 8
 
-/* The real GOAWAY of a drain follows the PING's answer, or this when there is none. */
-#define DRAIN_NOTICE_MS 1000
-
 static const uint8_t drain_ping[8] = {'d', 'r', 'a', 'i', 'n', 0, 0, 0};
 
-static void arm(struct rpc_conn *conn);
 static void dispatch(struct rpc_conn *conn);
 
 /* ---- state and closing ---- */
@@ -56,6 +53,9 @@ static const struct {
     [RPC_CLOSE_ABUSE] = {"too_many_useless_frames", NGHTTP2_ENHANCE_YOUR_CALM, false},
     [RPC_CLOSE_HANDSHAKE] = {"handshake took too long", NGHTTP2_SETTINGS_TIMEOUT, true},
     [RPC_CLOSE_IDLE] = {"max_idle", NGHTTP2_NO_ERROR, true},
+    [RPC_CLOSE_AGE] = {"max_age", NGHTTP2_NO_ERROR, true},
+    [RPC_CLOSE_PINGS] = {"too_many_pings", NGHTTP2_ENHANCE_YOUR_CALM, false},
+    [RPC_CLOSE_WINDOW] = {"flow control error", NGHTTP2_FLOW_CONTROL_ERROR, true},
     [RPC_CLOSE_KEEPALIVE] = {"ping_timeout", NGHTTP2_NO_ERROR, true},
     [RPC_CLOSE_STALL] = {"peer reads nothing", NGHTTP2_ENHANCE_YOUR_CALM, false},
     [RPC_CLOSE_STOPPED] = {"server stopped", NGHTTP2_NO_ERROR, true},
@@ -66,7 +66,7 @@ static void set_state(struct rpc_conn *conn, enum rpc_conn_state state)
 {
     conn->state = state;
     conn->entered_ns = ltd_now_ns();
-    arm(conn);
+    rpc_conn_arm(conn);
 }
 
 static void note_close(struct rpc_conn *conn, enum rpc_close reason, const char *detail)
@@ -74,7 +74,7 @@ static void note_close(struct rpc_conn *conn, enum rpc_close reason, const char 
     ltd_log(reasons[reason].quiet ? LTD_LOG_DEBUG : LTD_LOG_WARNING,
             "rpc: connection %s closed: %s%s%s", conn->peer, reasons[reason].text,
             detail ? ": " : "", detail ? detail : "");
-    if (reason == RPC_CLOSE_ABUSE)
+    if (reasons[reason].h2_error == NGHTTP2_ENHANCE_YOUR_CALM)
         conn->shared->stats.n_abuse_closed++;
 }
 
@@ -115,7 +115,8 @@ static void on_transport_closed(void *arg)
 
 static enum rpc_end end_for(enum rpc_close reason)
 {
-    return reason == RPC_CLOSE_STOPPED ? RPC_END_STOPPED : RPC_END_CONNECTION;
+    return reason == RPC_CLOSE_STOPPED || reason == RPC_CLOSE_AGE ? RPC_END_STOPPED
+                                                                  : RPC_END_CONNECTION;
 }
 
 /* Off the server's list of flushes, if it is there: the list does not own what it names. */
@@ -130,10 +131,15 @@ static void forget_flush(struct rpc_conn *conn)
     }
 }
 
-static void release(struct rpc_conn *conn)
+void rpc_conn_release(struct rpc_conn *conn)
 {
     forget_flush(conn);
     rpc_timer_clear(&conn->shared->timers, &conn->timer);
+    if (conn->counts_handshake)
+        conn->shared->n_handshakes--;
+    conn->counts_handshake = false;
+    rpc_hosts_give(&conn->shared->hosts, conn->host);
+    conn->host = NULL;
     set_state(conn, RPC_CONN_CLOSED);
     rpc_transport_close(&conn->transport, on_transport_closed, conn);
 }
@@ -148,15 +154,15 @@ void rpc_conn_close_now(struct rpc_conn *conn, enum rpc_close reason, const char
         end_session(conn, end_for(reason));
     if (conn->http1)
         end_pages(conn);
-    release(conn);
+    rpc_conn_release(conn);
 }
 
-/* GOAWAY written by hand: the library's own cannot carry a text when it also ends the session. */
-static void put_goaway(struct rpc_conn *conn, enum rpc_close reason)
+/* GOAWAY written by hand: the library's own cannot carry a text when it also ends the session, nor
+ * when it announces the end. What was gathered are whole frames, so it may stand behind them. */
+static void put_goaway(struct rpc_conn *conn, int32_t last_stream_id, uint32_t h2_error,
+                       const char *text)
 {
-    const char *text = reasons[reason].text;
-    uint32_t numbers[2] = {(uint32_t)nghttp2_session_get_last_proc_stream_id(conn->h2),
-                           reasons[reason].h2_error};
+    uint32_t numbers[2] = {(uint32_t)last_stream_id, h2_error};
     uint8_t frame[9 + 8] = {0, 0, (uint8_t)(8 + strlen(text)), NGHTTP2_GOAWAY};
     for (int i = 0; i < 8; i++)
         frame[9 + i] = (uint8_t)(numbers[i / 4] >> (24 - 8 * (i % 4)));
@@ -187,7 +193,7 @@ static void flush_last(struct rpc_conn *conn)
 {
     struct ltd_err err = {0};
     if (rpc_transport_flush(&conn->transport, &err) != 0) {
-        release(conn);
+        rpc_conn_release(conn);
     } else if (rpc_transport_pending_bytes(&conn->transport) == 0) {
         rpc_transport_shutdown(&conn->transport);
         set_state(conn, RPC_CONN_LINGER);
@@ -197,7 +203,7 @@ static void flush_last(struct rpc_conn *conn)
 static bool is_sound(enum rpc_close reason)
 {
     return reason != RPC_CLOSE_ABUSE && reason != RPC_CLOSE_PROTOCOL &&
-           reason != RPC_CLOSE_NO_MEMORY;
+           reason != RPC_CLOSE_WINDOW && reason != RPC_CLOSE_NO_MEMORY;
 }
 
 /* The last words of an HTTP/2 connection. */
@@ -209,7 +215,8 @@ static void say_goodbye(struct rpc_conn *conn, enum rpc_close reason)
     if (is_sound(reason))
         gather(conn, NULL);
     if (reason != RPC_CLOSE_COMPLETE)
-        put_goaway(conn, reason);
+        put_goaway(conn, nghttp2_session_get_last_proc_stream_id(conn->h2),
+                   reasons[reason].h2_error, reasons[reason].text);
 }
 
 void rpc_conn_close(struct rpc_conn *conn, enum rpc_close reason, const char *detail)
@@ -227,34 +234,66 @@ void rpc_conn_close(struct rpc_conn *conn, enum rpc_close reason, const char *de
     flush_last(conn);
 }
 
-void rpc_conn_drain(struct rpc_conn *conn)
+/* Why it ends, in a GOAWAY without an error; a server that drains has never said more than that. */
+static const char *end_text(const struct rpc_conn *conn)
 {
-    if (conn->state == RPC_CONN_HANDSHAKE || conn->state == RPC_CONN_PAGES)
-        rpc_conn_close(conn, RPC_CLOSE_STOPPED, NULL);
+    return conn->too_old ? reasons[RPC_CLOSE_AGE].text : "";
+}
+
+/* What the client opens before it hears of the end is still served, hence the largest number. The
+ * PING stands behind the notice, so that its answer proves that the notice was read. */
+static void announce_end(struct rpc_conn *conn)
+{
+    struct ltd_err err = {0};
     if (conn->state != RPC_CONN_OPEN)
         return;
-    nghttp2_submit_shutdown_notice(conn->h2);
+    gather(conn, NULL);
+    put_goaway(conn, INT32_MAX, NGHTTP2_NO_ERROR, end_text(conn));
+    if (rpc_transport_flush(&conn->transport, &err) != 0) {
+        rpc_conn_close_now(conn, RPC_CLOSE_PEER, err.msg);
+        return;
+    }
+    nghttp2_submit_ping(conn->h2, NGHTTP2_FLAG_NONE, drain_ping);
     set_state(conn, RPC_CONN_DRAINING);
     rpc_conn_want_flush(conn);
 }
 
+void rpc_conn_drain(struct rpc_conn *conn)
+{
+    if (conn->state == RPC_CONN_HANDSHAKE || conn->state == RPC_CONN_PAGES)
+        rpc_conn_close(conn, RPC_CLOSE_STOPPED, NULL);
+    announce_end(conn);
+}
+
+void rpc_conn_retire(struct rpc_conn *conn)
+{
+    conn->too_old = true;
+    announce_end(conn);
+}
+
 /* Every stream the client had opened when it heard the notice is here now: name the last one. */
-static void drain_final(struct rpc_conn *conn)
+void rpc_conn_drain_final(struct rpc_conn *conn)
 {
     if (conn->goaway_final)
         return;
     conn->goaway_final = true;
+    const char *text = end_text(conn);
     nghttp2_submit_goaway(conn->h2, NGHTTP2_FLAG_NONE,
-                          nghttp2_session_get_last_proc_stream_id(conn->h2), NGHTTP2_NO_ERROR, NULL,
-                          0);
+                          nghttp2_session_get_last_proc_stream_id(conn->h2), NGHTTP2_NO_ERROR,
+                          (const uint8_t *)text, strlen(text));
     rpc_conn_want_flush(conn);
+}
+
+void rpc_conn_end_calls(struct rpc_conn *conn, enum rpc_close reason, const char *message)
+{
+    for (struct rpc_call *call = conn->calls; call; call = call->next)
+        rpc_stream_abort(call, RPC_END_STOPPED, RPC_UNAVAILABLE, message);
+    rpc_conn_close(conn, reason, NULL);
 }
 
 void rpc_conn_stop(struct rpc_conn *conn)
 {
-    for (struct rpc_call *call = conn->calls; call; call = call->next)
-        rpc_stream_abort(call, RPC_END_STOPPED, RPC_UNAVAILABLE, "the server is stopping");
-    rpc_conn_close(conn, RPC_CLOSE_STOPPED, NULL);
+    rpc_conn_end_calls(conn, RPC_CLOSE_STOPPED, "the server is stopping");
 }
 
 /* ---- what nghttp2 calls ---- */
@@ -305,7 +344,16 @@ static void on_ping_answer(struct rpc_conn *conn, const uint8_t *opaque)
 {
     conn->pinged_ns = 0;
     if (conn->state == RPC_CONN_DRAINING && memcmp(opaque, drain_ping, sizeof drain_ping) == 0)
-        drain_final(conn);
+        rpc_conn_drain_final(conn);
+}
+
+static void on_ping(struct rpc_conn *conn, const nghttp2_frame *frame)
+{
+    const uint64_t min_ns = (uint64_t)conn->shared->limits.min_ping_ms * LTD_NS_PER_MS;
+    if (frame->hd.flags & NGHTTP2_FLAG_ACK)
+        on_ping_answer(conn, frame->ping.opaque_data);
+    else if (!rpc_pings_heard(&conn->pings, conn->heard_ns, min_ns))
+        rpc_conn_fail(conn, RPC_CLOSE_PINGS, "it pings sooner than it may");
 }
 
 static int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, void *user_data)
@@ -313,8 +361,8 @@ static int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, void *
     struct rpc_conn *conn = user_data;
     if (frame->hd.type == NGHTTP2_SETTINGS && conn->state == RPC_CONN_HANDSHAKE)
         set_state(conn, RPC_CONN_OPEN);
-    if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK))
-        on_ping_answer(conn, frame->ping.opaque_data);
+    if (frame->hd.type == NGHTTP2_PING)
+        on_ping(conn, frame);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
     struct rpc_call *call = call_of(h2, frame->hd.stream_id);
@@ -346,10 +394,13 @@ static int on_frame_send(nghttp2_session *h2, const nghttp2_frame *frame, void *
     struct rpc_conn *conn = user_data;
     if (frame->hd.type == NGHTTP2_DATA)
         rpc_scan_credit(&conn->scan, RPC_SCAN_DATA_CREDIT);
-    /* Behind the notice, whose arrival its answer shall prove; submitted together with it, the
-     * library would send the PING first. */
-    if (frame->hd.type == NGHTTP2_GOAWAY && conn->state == RPC_CONN_DRAINING && !conn->goaway_final)
-        nghttp2_submit_ping(h2, NGHTTP2_FLAG_NONE, drain_ping);
+    if (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS)
+        rpc_pings_forget(&conn->pings);
+    /* A window that overflows through SETTINGS is an error of the connection, RFC 9113 6.9.2; the
+     * library makes it one of the stream, and for the other way to overflow both are right. */
+    if (frame->hd.type == NGHTTP2_RST_STREAM &&
+        frame->rst_stream.error_code == NGHTTP2_FLOW_CONTROL_ERROR)
+        rpc_conn_fail(conn, RPC_CLOSE_WINDOW, "a window above 2^31-1");
     if (frame->hd.type != NGHTTP2_HEADERS || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return 0;
     struct rpc_call *call = call_of(h2, frame->hd.stream_id);
@@ -571,10 +622,25 @@ static void on_room(void *arg)
         flush_last(conn);
 }
 
+/* TLS has been agreed on, and with it, by most clients, what is spoken inside. */
 static void on_secure(void *arg)
 {
     struct rpc_conn *conn = arg;
     conn->who.certificate = rpc_transport_peer_name(&conn->transport);
+    conn->shared->n_handshakes--;
+    conn->counts_handshake = false;
+    switch (rpc_transport_protocol(&conn->transport)) {
+    case RPC_TLS_PROTOCOL_H2:
+        conn->recognised = true;
+        rpc_conn_want_flush(conn);
+        break;
+    case RPC_TLS_PROTOCOL_HTTP1:
+        conn->recognised = true;
+        become_pages(conn);
+        break;
+    case RPC_TLS_PROTOCOL_NONE:
+        break; /* the first octets tell, as without TLS */
+    }
 }
 
 static const struct rpc_transport_events transport_events = {
@@ -613,6 +679,10 @@ static bool flush_round(struct rpc_conn *conn)
     struct ltd_err err = {0};
     if (!gather(conn, &err)) {
         rpc_conn_close_now(conn, RPC_CLOSE_NO_MEMORY, err.msg);
+        return false;
+    }
+    if (conn->fatal) {
+        rpc_conn_close(conn, conn->fatal_reason, conn->fatal);
         return false;
     }
     bool gathered = rpc_transport_pending_bytes(&conn->transport) > 0;
@@ -683,134 +753,11 @@ void rpc_conn_flush(struct rpc_conn *conn)
     if (!conn->h2)
         return;
     if (rpc_transport_pending_bytes(&conn->transport) > 0)
-        arm(conn);
+        rpc_conn_arm(conn);
     else if (!nghttp2_session_want_read(conn->h2) && !nghttp2_session_want_write(conn->h2))
         rpc_conn_close(conn, RPC_CLOSE_COMPLETE, NULL);
     else if (rounds == FLUSH_ROUNDS)
         rpc_conn_want_flush(conn);
-}
-
-/* ---- time ---- */
-
-static uint64_t after_ms(uint64_t from_ns, uint32_t ms)
-{
-    return from_ns + (uint64_t)ms * LTD_NS_PER_MS;
-}
-
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t stall_due(const struct rpc_conn *conn)
-{
-    if (rpc_transport_pending_bytes(&conn->transport) == 0)
-        return LTD_NEVER;
-    return after_ms(conn->moved_ns, conn->shared->limits.write_stall_ms);
-}
-
-static uint64_t idle_due(const struct rpc_conn *conn)
-{
-    if (conn->state != RPC_CONN_OPEN || conn->n_calls > 0)
-        return LTD_NEVER;
-    return after_ms(conn->idle_ns, conn->shared->limits.idle_ms);
-}
-
-/* A request must come whole in the time of a handshake; between two there is more. */
-static uint64_t page_due(const struct rpc_conn *conn)
-{
-    const struct rpc_limits *limits = &conn->shared->limits;
-    if (rpc_transport_pending_bytes(&conn->transport) > 0)
-        return stall_due(conn);
-    return after_ms(conn->entered_ns,
-                    conn->http1->in.len > 0 ? limits->handshake_ms : limits->page_idle_ms);
-}
-
-/* When to send a PING, or to give up on the one that was sent. */
-static uint64_t keepalive_due(const struct rpc_conn *conn)
-{
-    const struct rpc_limits *limits = &conn->shared->limits;
-    if (conn->pinged_ns != 0)
-        return after_ms(conn->pinged_ns, limits->keepalive_wait_ms);
-    return after_ms(conn->heard_ns, limits->keepalive_ms);
-}
-
-/* The earliest time at which the connection's timer has something to do. */
-static uint64_t next_due(const struct rpc_conn *conn)
-{
-    const struct rpc_limits *limits = &conn->shared->limits;
-    switch (conn->state) {
-    case RPC_CONN_HANDSHAKE:
-        return after_ms(conn->entered_ns, limits->handshake_ms);
-    case RPC_CONN_OPEN:
-        return earlier(stall_due(conn), earlier(idle_due(conn), keepalive_due(conn)));
-    case RPC_CONN_PAGES:
-        return page_due(conn);
-    case RPC_CONN_DRAINING:
-        if (!conn->goaway_final)
-            return after_ms(conn->entered_ns, DRAIN_NOTICE_MS);
-        return earlier(stall_due(conn), keepalive_due(conn));
-    case RPC_CONN_FLUSH:
-    case RPC_CONN_LINGER:
-        return after_ms(conn->entered_ns, limits->linger_ms);
-    case RPC_CONN_CLOSED:
-        return LTD_NEVER;
-    }
-    return LTD_NEVER;
-}
-
-static void arm(struct rpc_conn *conn)
-{
-    rpc_timer_set_earlier(&conn->shared->timers, &conn->timer, next_due(conn));
-}
-
-static void keepalive(struct rpc_conn *conn, uint64_t now)
-{
-    /* Anything heard since the PING proves the peer alive, not only the answer. */
-    if (conn->pinged_ns != 0 && conn->heard_ns < conn->pinged_ns) {
-        rpc_conn_close(conn, RPC_CLOSE_KEEPALIVE, NULL);
-        return;
-    }
-    conn->pinged_ns = now;
-    nghttp2_submit_ping(conn->h2, NGHTTP2_FLAG_NONE, NULL);
-    rpc_conn_want_flush(conn);
-}
-
-/* Whichever of page_due() it was. */
-static void close_pages_late(struct rpc_conn *conn)
-{
-    if (rpc_transport_pending_bytes(&conn->transport) > 0)
-        rpc_conn_close_now(conn, RPC_CLOSE_STALL, NULL);
-    else if (conn->http1->in.len > 0)
-        rpc_conn_close(conn, RPC_CLOSE_HANDSHAKE, NULL);
-    else
-        rpc_conn_close(conn, RPC_CLOSE_IDLE, NULL);
-}
-
-/* The timer may have been set for something that has moved on since: look, act or set it again. */
-static void on_timer(void *arg)
-{
-    struct rpc_conn *conn = arg;
-    uint64_t now = ltd_now_ns();
-    if (next_due(conn) > now) {
-        arm(conn);
-        return;
-    }
-    if (conn->state == RPC_CONN_HANDSHAKE)
-        rpc_conn_close(conn, RPC_CLOSE_HANDSHAKE, NULL);
-    else if (conn->state == RPC_CONN_PAGES)
-        close_pages_late(conn);
-    else if (conn->state == RPC_CONN_FLUSH || conn->state == RPC_CONN_LINGER)
-        release(conn);
-    else if (stall_due(conn) <= now)
-        rpc_conn_close_now(conn, RPC_CLOSE_STALL, NULL);
-    else if (conn->state == RPC_CONN_DRAINING && !conn->goaway_final)
-        drain_final(conn);
-    else if (idle_due(conn) <= now)
-        rpc_conn_close(conn, RPC_CLOSE_IDLE, NULL);
-    else
-        keepalive(conn, now);
-    arm(conn);
 }
 
 /* ---- open ---- */
@@ -835,6 +782,19 @@ static void name_peer(struct rpc_conn *conn, int fd)
     conn->who.is_loopback = rpc_address_is_loopback((struct sockaddr *)&sa);
     rpc_address_format((struct sockaddr *)&sa, sa_bytes, conn->peer);
     rpc_address_format_host((struct sockaddr *)&sa, conn->peer_host);
+}
+
+/* When to ask the client to come again: max_age_ms, a tenth more or less, so that clients that came
+ * together do not come again together. */
+static uint64_t retirement(const struct rpc_shared *shared, uint64_t now_ns)
+{
+    const uint64_t age_ns = (uint64_t)shared->limits.max_age_ms * LTD_NS_PER_MS;
+    uint16_t dice = 0x8000; /* the middle, should there be no random numbers */
+    if (age_ns == 0)
+        return LTD_NEVER;
+    if (getrandom(&dice, sizeof dice, GRND_NONBLOCK) != sizeof dice)
+        dice = 0x8000;
+    return now_ns + age_ns - age_ns / 10 + age_ns / 5 / 0x10000 * dice;
 }
 
 static int start_session(struct rpc_conn *conn)
@@ -870,8 +830,15 @@ struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, bool is_t
     conn->pending_last = &conn->pending_first;
     conn->heard_ns = conn->moved_ns = conn->idle_ns = ltd_now_ns();
     rpc_scan_init(&conn->scan, conn->heard_ns);
-    rpc_timer_init(&conn->timer, on_timer, conn);
+    rpc_timer_init(&conn->timer, rpc_conn_on_timer, conn);
     name_peer(conn, take_fd);
+    conn->retire_ns = retirement(shared, conn->heard_ns);
+    conn->host = rpc_hosts_take(&shared->hosts, conn->peer_host,
+                                conn->who.is_loopback ? shared->limits.max_per_local_host
+                                                      : shared->limits.max_per_host,
+                                err);
+    if (!conn->host)
+        goto fail_host;
     if (start_session(conn) != 0) {
         ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a session");
         goto fail_session;
@@ -883,6 +850,8 @@ struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, bool is_t
     rpc_transport_set_tls(&conn->transport, tls);
     conn->who.is_tls = is_tls;
     rpc_transport_start(&conn->transport, &transport_events, conn);
+    conn->counts_handshake = is_tls;
+    shared->n_handshakes += is_tls;
     set_state(conn, RPC_CONN_HANDSHAKE);
     return conn;
 
@@ -891,6 +860,8 @@ fail_transport:
 fail_tls:
     nghttp2_session_del(conn->h2);
 fail_session:
+    rpc_hosts_give(&shared->hosts, conn->host);
+fail_host:
     free(conn);
 fail_alloc:
     close(take_fd);

@@ -43,6 +43,8 @@
 #include "base/err.h"
 #include "rpc/address.h"
 #include "rpc/h2_scan.h"
+#include "rpc/hosts.h"
+#include "rpc/pings.h"
 #include "rpc/server.h"
 #include "rpc/timers.h"
 #include "rpc/transport.h"
@@ -66,6 +68,8 @@ struct rpc_shared {
     uint8_t *read_buffer; /* [RPC_READ_BYTES] */
     struct rpc_tls *tls;  /* borrowed; NULL: no listener has TLS */
     struct rpc_timers timers;
+    struct rpc_hosts hosts;
+    uint32_t n_handshakes; /* of TLS, begun and not over */
     struct rpc_server_stats stats;
     struct rpc_method_stats *method_stats; /* [n_methods + 1]; the last for unknown methods */
     bool draining;                         /* new calls are refused */
@@ -94,6 +98,9 @@ enum rpc_close {
     RPC_CLOSE_ABUSE,     /* frames that bring nothing, headers without end */
     RPC_CLOSE_HANDSHAKE, /* handshake_ms passed */
     RPC_CLOSE_IDLE,      /* idle_ms passed, or page_idle_ms */
+    RPC_CLOSE_AGE,       /* max_age_ms passed, and the calls that ran are over or had their grace */
+    RPC_CLOSE_PINGS,     /* PINGs sooner than they may come */
+    RPC_CLOSE_WINDOW,    /* the peer made a window larger than there is */
     RPC_CLOSE_KEEPALIVE, /* a PING was not answered */
     RPC_CLOSE_STALL,     /* the socket took nothing for write_stall_ms */
     RPC_CLOSE_STOPPED,   /* grace time over, or the server was destroyed */
@@ -107,6 +114,7 @@ struct rpc_conn {
     char peer[RPC_ADDRESS_BYTES];
     char peer_host[RPC_HOST_BYTES]; /* without port and process */
     struct rpc_peer who;            /* the same for the authorize function */
+    struct rpc_host *host;          /* where this connection is counted */
 
     /* machinery */
     struct rpc_transport transport;
@@ -115,8 +123,10 @@ struct rpc_conn {
     uint8_t first[5];        /* octets that came before it was clear what the peer speaks */
     uint8_t n_first;
     bool recognised;
-    bool pages_only; /* its listener serves no calls */
+    bool pages_only;       /* its listener serves no calls */
+    bool counts_handshake; /* in shared->n_handshakes */
     struct rpc_scan scan;
+    struct rpc_pings pings;
     struct rpc_timer timer; /* the earliest of everything that next_due() in conn.c lists */
 
     /* state */
@@ -127,6 +137,8 @@ struct rpc_conn {
     uint64_t moved_ns;         /* last time the kernel took bytes, or had nothing pending */
     uint64_t idle_ns;          /* since when there is no call */
     uint64_t pinged_ns;        /* keepalive PING that waits for an answer; 0: none */
+    uint64_t retire_ns;        /* when it is too old; LTD_NEVER */
+    bool too_old;              /* DRAINING because of that */
     bool goaway_final;         /* DRAINING: the GOAWAY with the real last stream id is submitted */
     int32_t highest_stream_id; /* of the client's streams */
     const char *fatal;         /* set inside nghttp2's callbacks, acted on after it returned */
@@ -165,8 +177,14 @@ void rpc_conn_close_now(struct rpc_conn *conn, enum rpc_close reason, const char
 /* rpc_conn_drain - announce GOAWAY; the connection closes when its last call is over. */
 void rpc_conn_drain(struct rpc_conn *conn);
 
+/* rpc_conn_retire - the same because of its age: GOAWAY says "max_age". */
+void rpc_conn_retire(struct rpc_conn *conn);
+
 /* rpc_conn_stop - end the calls with UNAVAILABLE, then close politely. */
 void rpc_conn_stop(struct rpc_conn *conn);
+
+/* rpc_conn_end_calls - end them with UNAVAILABLE and `message`, then close politely. */
+void rpc_conn_end_calls(struct rpc_conn *conn, enum rpc_close reason, const char *message);
 
 /* rpc_conn_want_flush - send what there is when the turn's input has been read. */
 void rpc_conn_want_flush(struct rpc_conn *conn);
@@ -182,6 +200,16 @@ void rpc_conn_defer(struct rpc_conn *conn, struct rpc_call *call);
 
 /* rpc_conn_put_off - look at a call again in the next turn of the loop. */
 void rpc_conn_put_off(struct rpc_conn *conn, struct rpc_call *call);
+
+/* ---- between conn.c and conn_time.c ---- */
+
+/* Set the timer for whatever is due next. */
+void rpc_conn_arm(struct rpc_conn *conn);
+void rpc_conn_on_timer(void *arg);
+/* The second GOAWAY of a drain. */
+void rpc_conn_drain_final(struct rpc_conn *conn);
+/* The last step: nothing more is said or heard. */
+void rpc_conn_release(struct rpc_conn *conn);
 
 /* The session's callbacks and options, the same for all connections. NULL without memory. */
 nghttp2_session_callbacks *rpc_conn_callbacks_create(void);

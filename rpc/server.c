@@ -48,6 +48,9 @@ struct rpc_server {
 
 static const struct rpc_limits defaults = {
     .max_connections = 1024,
+    .max_per_host = 256,
+    .max_per_local_host = 0,
+    .max_handshakes = 32,
     .max_streams = 100,
     .max_header_bytes = 16 * 1024,
     .max_input_bytes = (size_t)16 << 20,
@@ -58,6 +61,9 @@ static const struct rpc_limits defaults = {
     .write_stall_ms = 60 * 1000,
     .idle_ms = 15 * 60 * 1000,
     .page_idle_ms = 60 * 1000,
+    .max_age_ms = 0,
+    .max_age_grace_ms = 5 * 60 * 1000,
+    .min_ping_ms = 10 * 1000,
     .keepalive_ms = 2 * 60 * 1000,
     .keepalive_wait_ms = 20 * 1000,
     .linger_ms = 1000,
@@ -70,6 +76,9 @@ static void fill_limits(struct rpc_limits *out, const struct rpc_limits *given)
     *out = *in;
 #define OR_DEFAULT(field) out->field = in->field ? in->field : defaults.field
     OR_DEFAULT(max_connections);
+    OR_DEFAULT(max_per_host);
+    OR_DEFAULT(max_per_local_host);
+    OR_DEFAULT(max_handshakes);
     OR_DEFAULT(max_streams);
     OR_DEFAULT(max_header_bytes);
     OR_DEFAULT(max_input_bytes);
@@ -80,6 +89,9 @@ static void fill_limits(struct rpc_limits *out, const struct rpc_limits *given)
     OR_DEFAULT(write_stall_ms);
     OR_DEFAULT(idle_ms);
     OR_DEFAULT(page_idle_ms);
+    OR_DEFAULT(max_age_ms);
+    OR_DEFAULT(max_age_grace_ms);
+    OR_DEFAULT(min_ping_ms);
     OR_DEFAULT(keepalive_ms);
     OR_DEFAULT(keepalive_wait_ms);
     OR_DEFAULT(linger_ms);
@@ -190,6 +202,18 @@ static void on_check(uv_check_t *check)
 
 /* ---- accept ---- */
 
+/* One handshake costs a millisecond with RSA; a client that means well is through with it long
+ * before as many others have come behind it. */
+static void close_oldest_handshake(struct rpc_server *server)
+{
+    struct rpc_conn *oldest = NULL;
+    for (struct rpc_conn *conn = server->conns; conn; conn = conn->next)
+        if (conn->counts_handshake)
+            oldest = conn; /* the list has the newest first */
+    if (oldest)
+        rpc_conn_close_now(oldest, RPC_CLOSE_HANDSHAKE, "too many at once");
+}
+
 static void accept_one(struct rpc_server *server, const struct rpc_listener *listener, int take_fd,
                        bool pages_only)
 {
@@ -201,9 +225,15 @@ static void accept_one(struct rpc_server *server, const struct rpc_listener *lis
         return;
     }
     struct ltd_err err = {0};
+    if (listener->is_tls && shared->n_handshakes >= shared->limits.max_handshakes)
+        close_oldest_handshake(server);
     struct rpc_conn *conn = rpc_conn_open(shared, take_fd, listener->is_tls, pages_only, &err);
+    if (!conn && err.code == LTD_E_EXHAUSTED)
+        shared->stats.n_connections_refused++;
     if (!conn) {
-        ltd_warning("rpc: accept: %s", err.msg);
+        /* A flood of refusals must not become a flood of lines. */
+        ltd_log(err.code == LTD_E_EXHAUSTED ? LTD_LOG_DEBUG : LTD_LOG_WARNING, "rpc: accept: %s",
+                err.msg);
         return;
     }
     conn->next = server->conns;

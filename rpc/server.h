@@ -30,24 +30,35 @@ struct rpc_server;
 
 /* Zero in any field means its default, so `(struct rpc_limits){0}` is a usable value. */
 struct rpc_limits {
-    uint32_t max_connections;   /* 1024; one more is closed at once */
-    uint32_t max_streams;       /* 100 concurrent calls per connection; one more is refused,
+    uint32_t max_connections;    /* 1024; one more is closed at once */
+    uint32_t max_per_host;       /* 256 connections of one address; one more is closed at once;
+                                  UINT32_MAX: no limit but the one above */
+    uint32_t max_per_local_host; /* the same for this host's own addresses and for each user of a
+                                   Unix socket; 0: no limit */
+    uint32_t max_handshakes;   /* 32 TLS handshakes at once, what one turn of the loop can bear; for
+                                  one more the oldest is closed, which has had its time */
+    uint32_t max_streams;      /* 100 concurrent calls per connection; one more is refused,
                                   after the peer acknowledged the limit with its connection */
-    uint32_t max_header_bytes;  /* 16 KiB as HTTP/2 counts them; more: RESOURCE_EXHAUSTED */
-    size_t max_input_bytes;     /* 16 MiB of unfinished requests per connection; more: the call
+    uint32_t max_header_bytes; /* 16 KiB as HTTP/2 counts them; more: RESOURCE_EXHAUSTED */
+    size_t max_input_bytes;    /* 16 MiB of unfinished requests per connection; more: the call
                                   that wanted it is refused RESOURCE_EXHAUSTED */
-    size_t max_output_bytes;    /* 32 MiB of queued responses per connection; more: sends refused */
-    size_t max_total_bytes;     /* 512 MiB of both over all connections; same refusals */
-    uint32_t handshake_ms;      /* 10 s for preface and SETTINGS, and for the head of a request of
+    size_t max_output_bytes;   /* 32 MiB of queued responses per connection; more: sends refused */
+    size_t max_total_bytes;    /* 512 MiB of both over all connections; same refusals */
+    uint32_t handshake_ms;     /* 10 s for preface and SETTINGS, and for the head of a request of
                                   HTTP/1.1; later: connection closed */
-    uint32_t request_ms;        /* 60 s from a call's first header to its last byte; later:
+    uint32_t request_ms;       /* 60 s from a call's first header to its last byte; later:
                                   DEADLINE_EXCEEDED */
-    uint32_t write_stall_ms;    /* 60 s in which a reader takes nothing; the call is reset with
+    uint32_t write_stall_ms;   /* 60 s in which a reader takes nothing; the call is reset with
                                   ENHANCE_YOUR_CALM (clients see RESOURCE_EXHAUSTED), or the
                                   connection closed when the socket itself does not move */
-    uint32_t idle_ms;           /* 15 min without a call; then GOAWAY "max_idle" */
-    uint32_t page_idle_ms;      /* 60 s between two requests on a connection of HTTP/1.1; closed */
-    uint32_t keepalive_ms;      /* 2 min of silence; then PING, */
+    uint32_t idle_ms;          /* 15 min without a call; then GOAWAY "max_idle" */
+    uint32_t page_idle_ms;     /* 60 s between two requests on a connection of HTTP/1.1; closed */
+    uint32_t max_age_ms;       /* 0: none. Then GOAWAY "max_age", a tenth sooner or later; calls go
+                                  on, new ones belong on another connection, */
+    uint32_t max_age_grace_ms; /* for 5 min; then they end UNAVAILABLE */
+    uint32_t min_ping_ms;      /* 10 s between two PINGs of a client to which nothing was sent in
+                                  between; the third that comes sooner: GOAWAY "too_many_pings" */
+    uint32_t keepalive_ms;     /* 2 min of silence; then PING, */
     uint32_t keepalive_wait_ms; /* 20 s for anything to be heard; then closed */
     uint32_t linger_ms;         /* 1 s for a closing peer to read the last frames */
 };
@@ -87,7 +98,7 @@ typedef int (*rpc_authorize_fn)(void *arg, const struct rpc_question *question,
 
 struct rpc_server_stats {
     uint64_t n_connections_total;   /* accepted since create */
-    uint64_t n_connections_refused; /* over max_connections */
+    uint64_t n_connections_refused; /* over max_connections or a host's share */
     uint64_t n_calls_total;         /* handlers run */
     uint64_t n_abuse_closed;        /* connections closed with ENHANCE_YOUR_CALM */
     uint32_t n_connections;         /* open now, those that linger included */

@@ -235,7 +235,7 @@ static void judge_headers(struct rpc_call *call)
     else if (call->deadline_ns <= ltd_now_ns())
         rpc_stream_refuse(call, RPC_DEADLINE_EXCEEDED,
                           "the deadline had passed when the call arrived");
-    else if (shared->draining || call->conn->state == RPC_CONN_DRAINING)
+    else if (shared->draining) /* a connection that is merely too old still takes what crossed */
         rpc_stream_refuse(call, RPC_UNAVAILABLE, "the server is draining; try again");
     else if (call->bad_metadata)
         rpc_stream_refuse(call, RPC_INTERNAL,
