@@ -34,7 +34,7 @@
 #define STREAM_WINDOW_BYTES (256 * 1024)
 
 /* Requests of HTTP/1.1 answered in one turn; a page may be dear, and others wait. */
-#define PAGES_PER_TURN 8
+#define PAGES_PER_TURN 4
 
 static const uint8_t drain_ping[8] = {'d', 'r', 'a', 'i', 'n', 0, 0, 0};
 
@@ -356,6 +356,14 @@ static void on_ping(struct rpc_conn *conn, const nghttp2_frame *frame)
         rpc_conn_fail(conn, RPC_CLOSE_PINGS, "it pings sooner than it may");
 }
 
+/* Headers over the limit are refused, but they were decoded: that is not to be had without end. */
+static void charge_headers(struct rpc_conn *conn, const struct rpc_call *call)
+{
+    if (call->header_bytes > conn->shared->limits.max_header_bytes &&
+        !rpc_scan_charge(&conn->scan, RPC_SCAN_INVALID_POINTS, conn->heard_ns))
+        rpc_conn_fail(conn, RPC_CLOSE_ABUSE, "headers over the limit again and again");
+}
+
 static int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, void *user_data)
 {
     struct rpc_conn *conn = user_data;
@@ -368,8 +376,10 @@ static int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, void *
     struct rpc_call *call = call_of(h2, frame->hd.stream_id);
     if (!call)
         return 0;
-    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        charge_headers(conn, call);
         rpc_stream_headers_done(call);
+    }
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
         rpc_request_end(call);
     return 0;
