@@ -319,6 +319,8 @@ static int on_begin_frame(nghttp2_session *h2, const nghttp2_frame_hd *hd, void 
 
 static int on_begin_headers(nghttp2_session *h2, const nghttp2_frame *frame, void *user_data)
 {
+    struct rpc_conn *conn = user_data;
+    conn->n_fields = 0;
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
     struct rpc_call *call = rpc_stream_open(user_data, frame->hd.stream_id);
@@ -328,6 +330,16 @@ static int on_begin_headers(nghttp2_session *h2, const nghttp2_frame *frame, voi
     return 0;
 }
 
+/* Fields of three octets each, decoded, checked and thrown away, keep the loop from its other
+ * clients; a block may have as many as any client needs, and pays for more. */
+static void charge_fields(struct rpc_conn *conn)
+{
+    conn->n_fields++;
+    if (conn->n_fields > RPC_SCAN_FREE_FIELDS && conn->n_fields % RPC_SCAN_FIELDS_PER_POINT == 0 &&
+        !rpc_scan_charge(&conn->scan, 1, conn->heard_ns))
+        rpc_conn_fail(conn, RPC_CLOSE_ABUSE, "header fields without end");
+}
+
 static int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *user_data)
@@ -335,6 +347,7 @@ static int on_header(nghttp2_session *h2, const nghttp2_frame *frame, const uint
     struct rpc_conn *conn = user_data;
     struct rpc_call *call = call_of(h2, frame->hd.stream_id);
     (void)flags;
+    charge_fields(conn);
     if (call)
         rpc_stream_header(call, name, name_len, value, value_len);
     return conn->fatal ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
@@ -356,19 +369,13 @@ static void on_ping(struct rpc_conn *conn, const nghttp2_frame *frame)
         rpc_conn_fail(conn, RPC_CLOSE_PINGS, "it pings sooner than it may");
 }
 
-/* Headers over the limit are refused, but they were decoded: that is not to be had without end. */
-static void charge_headers(struct rpc_conn *conn, const struct rpc_call *call)
-{
-    if (call->header_bytes > conn->shared->limits.max_header_bytes &&
-        !rpc_scan_charge(&conn->scan, RPC_SCAN_INVALID_POINTS, conn->heard_ns))
-        rpc_conn_fail(conn, RPC_CLOSE_ABUSE, "headers over the limit again and again");
-}
-
 static int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, void *user_data)
 {
     struct rpc_conn *conn = user_data;
     if (frame->hd.type == NGHTTP2_SETTINGS && conn->state == RPC_CONN_HANDSHAKE)
         set_state(conn, RPC_CONN_OPEN);
+    if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
+        conn->settings_came = true;
     if (frame->hd.type == NGHTTP2_PING)
         on_ping(conn, frame);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
@@ -376,10 +383,8 @@ static int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *frame, void *
     struct rpc_call *call = call_of(h2, frame->hd.stream_id);
     if (!call)
         return 0;
-    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-        charge_headers(conn, call);
+    if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
         rpc_stream_headers_done(call);
-    }
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
         rpc_request_end(call);
     return 0;
@@ -407,8 +412,8 @@ static int on_frame_send(nghttp2_session *h2, const nghttp2_frame *frame, void *
     if (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS)
         rpc_pings_forget(&conn->pings);
     /* A window that overflows through SETTINGS is an error of the connection, RFC 9113 6.9.2; the
-     * library makes it one of the stream, and for the other way to overflow both are right. */
-    if (frame->hd.type == NGHTTP2_RST_STREAM &&
+     * library makes it one of the stream, as is right for one that overflows by WINDOW_UPDATE. */
+    if (frame->hd.type == NGHTTP2_RST_STREAM && conn->settings_came &&
         frame->rst_stream.error_code == NGHTTP2_FLOW_CONTROL_ERROR)
         rpc_conn_fail(conn, RPC_CLOSE_WINDOW, "a window above 2^31-1");
     if (frame->hd.type != NGHTTP2_HEADERS || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
@@ -695,6 +700,7 @@ static bool flush_round(struct rpc_conn *conn)
         rpc_conn_close(conn, conn->fatal_reason, conn->fatal);
         return false;
     }
+    conn->settings_came = conn->settings_came && nghttp2_session_want_write(conn->h2);
     bool gathered = rpc_transport_pending_bytes(&conn->transport) > 0;
     if (rpc_transport_flush(&conn->transport, &err) != 0) {
         rpc_conn_close_now(conn, RPC_CLOSE_PEER, err.msg);

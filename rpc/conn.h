@@ -140,6 +140,8 @@ struct rpc_conn {
     uint64_t retire_ns;        /* when it is too old; LTD_NEVER */
     bool too_old;              /* DRAINING because of that */
     bool goaway_final;         /* DRAINING: the GOAWAY with the real last stream id is submitted */
+    bool settings_came;        /* SETTINGS of the peer, whose consequences are not all sent */
+    uint32_t n_fields;         /* of the header block that comes in */
     int32_t highest_stream_id; /* of the client's streams */
     const char *fatal;         /* set inside nghttp2's callbacks, acted on after it returned */
     enum rpc_close fatal_reason;

@@ -27,10 +27,12 @@
 #define RPC_SCAN_BURST      1000
 #define RPC_SCAN_PER_SECOND 100
 
-#define RPC_SCAN_FRAME_POINTS   1  /* PING, SETTINGS, WINDOW_UPDATE, unknown, empty DATA, … */
-#define RPC_SCAN_RESET_POINTS   5  /* RST_STREAM: it threw away what a HEADERS frame made us do */
-#define RPC_SCAN_INVALID_POINTS 10 /* a frame that the session refused */
-#define RPC_SCAN_DATA_CREDIT    4  /* paid back per DATA frame sent, or received with contents */
+#define RPC_SCAN_FRAME_POINTS     1  /* PING, SETTINGS, WINDOW_UPDATE, unknown, empty DATA, … */
+#define RPC_SCAN_RESET_POINTS     5  /* RST_STREAM: it threw away what a HEADERS frame made us do */
+#define RPC_SCAN_INVALID_POINTS   10 /* a frame that the session refused */
+#define RPC_SCAN_FREE_FIELDS      128 /* header fields of one block */
+#define RPC_SCAN_FIELDS_PER_POINT 8   /* behind those */
+#define RPC_SCAN_DATA_CREDIT      4   /* paid back per DATA frame sent, or received with contents */
 
 struct rpc_scan {
     uint8_t head[9];

@@ -231,6 +231,31 @@ static void a_window_that_overflows_through_settings_ends_the_connection(void **
     fixture_stop(f);
 }
 
+/* 3,800 fields of three octets: each request is refused, and the fifth ends the connection. */
+static void requests_of_tiny_fields_are_cut(void **state)
+{
+    struct raw raw;
+    struct raw_answer a;
+    struct ltd_bytes block = {0};
+    (void)state;
+    f = fixture_start(NULL);
+    raw_request_fields(&block, "/test.Echo/Unary");
+    while (block.len < 12000)
+        ltd_bytes_put(&block, "\0\1a\0", 4);
+    raw_connect(&raw, f->address);
+    raw_hello(&raw);
+    for (uint32_t stream = 1; stream < 100; stream += 2)
+        raw_send_frame(&raw, NGHTTP2_HEADERS, RAW_END_HEADERS | RAW_END_STREAM, stream, block.data,
+                       block.len);
+    raw_read_to_end(&raw, &a);
+    assert_int_equal(a.goaway, NGHTTP2_ENHANCE_YOUR_CALM);
+    assert_string_equal(a.goaway_text, "too_many_useless_frames");
+    assert_in_range(a.goaway_last, 1, 15);
+    ltd_bytes_fini(&block);
+    raw_close(&raw);
+    fixture_stop(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +266,7 @@ int main(void)
         cmocka_unit_test(a_call_that_outlives_the_grace_of_an_old_connection_is_ended),
         cmocka_unit_test(an_idle_connection_that_is_too_old_is_closed),
         cmocka_unit_test(one_host_has_no_more_connections_than_its_share),
+        cmocka_unit_test(requests_of_tiny_fields_are_cut),
         cmocka_unit_test(a_window_that_overflows_through_settings_ends_the_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
