@@ -221,6 +221,31 @@ class Pages(harness.Case):
         self.assertLessEqual(waits, last["latentd_job_seconds"].value("_sum") * (1 + 1e-9))
         self.assert_stops_cleanly(daemon)
 
+    def test_a_log_on_disk_is_counted_and_the_next_process_finds_its_jobs(self):
+        folder = tempfile.mkdtemp(prefix="ltd-e2e-")
+        self.addCleanup(shutil.rmtree, folder)
+        options = {"store": os.path.join(folder, "jobs.db")}
+        daemon = self.daemon(options=options)
+        events = daemon.api().generate(make_spec("3+4=", depth=8))
+        last_seq = max(event.seq for event in events)
+
+        def committed():
+            return self.scrape(daemon.address)["latentd_store_events_total"].value() == last_seq
+        wait_until(committed, "%d events committed" % last_seq)
+        found = self.scrape(daemon.address)
+        self.assertEqual((found["latentd_store_durable"].value(), found["latentd_store_jobs"].value(),
+                          found["latentd_store_stalled"].value(), found["latentd_store_events_waiting"].value()),
+                         (1, 1, 0, 0))
+        self.assertGreaterEqual(found["latentd_store_commits_total"].value(), 1)
+        self.assertLessEqual(found["latentd_store_commits_total"].value(), last_seq)
+        self.assertGreater(found["latentd_store_bytes"].value(), 0)
+        self.assertGreater(found["latentd_store_commit_seconds_max"].value(), 0)
+        self.assert_stops_cleanly(daemon)
+        daemon = self.daemon(options=options)
+        found = self.scrape(daemon.address)
+        self.assertEqual((found["latentd_store_jobs"].value(), found["latentd_store_events_total"].value()), (1, 0))
+        self.assert_stops_cleanly(daemon)
+
     def test_the_pages_are_on_the_port_of_the_calls_and_on_one_of_their_own(self):
         daemon = self.daemon(options={"metrics_listen": "127.0.0.1:0"})
         self.assertEqual(len(daemon.addresses), 2, daemon.addresses)
