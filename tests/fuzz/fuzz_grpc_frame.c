@@ -2,7 +2,8 @@
 /*
  * tests/fuzz/fuzz_grpc_frame.c - messages put together from whatever pieces a connection gives.
  *
- * Input: four bytes of seed for the cuts, one for the limit of a message, then a call's body.
+ * Input: four bytes of seed for the cuts, one for the limit of a message (its lowest bit: compressed
+ * messages are taken), then a call's body.
  * Checked: the messages and the last verdict do not depend on where the body is cut; messages with
  * their prefixes are the bytes that were used; none is larger than the limit; and the memory held
  * is in proportion to what came, not to what was announced.
@@ -26,7 +27,9 @@ static void take_message(struct reading *r, struct rpc_frame_reader *reader, siz
     uint8_t prefix[RPC_FRAME_PREFIX_BYTES];
     FUZZ_CHECK(reader->body.len == reader->body_bytes && reader->body.len <= max,
                "%zu bytes of %u, limit %zu", reader->body.len, reader->body_bytes, max);
+    FUZZ_CHECK(!reader->is_compressed || reader->takes_compressed, "a compressed message");
     rpc_frame_prefix(reader->body_bytes, prefix);
+    prefix[0] = reader->is_compressed;
     ltd_bytes_put(&r->out, prefix, sizeof prefix);
     ltd_bytes_put(&r->out, reader->body.data, reader->body.len);
     r->n_messages++;
@@ -39,6 +42,7 @@ static void read_body(struct reading *r, const struct fuzz_input *in, size_t max
     struct rpc_frame_reader reader;
     *r = (struct reading){.last = RPC_FRAME_MORE};
     rpc_frame_reader_init(&reader, max);
+    reader.takes_compressed = max / 8 % 2 == 1;
     while (r->n_used < in->len && (r->last == RPC_FRAME_MORE || r->last == RPC_FRAME_MESSAGE)) {
         size_t left = in->len - r->n_used, used = 0;
         size_t n = seed ? fuzz_piece(seed, left) : left;

@@ -178,6 +178,50 @@ def h2_scan():
     put("h2_scan", "cut", b"\7\7\7\7" + frame(9, b"x" * 64)[:40])
 
 
+def gzip():
+    import zlib
+    text = b"the same words again, and the same words again; " * 20
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    put("gzip", "gzip", b"\1\x20\x10" + packer.compress(text) + packer.flush())
+    put("gzip", "deflate", b"\0\x20\xff" + zlib.compress(text))
+    put("gzip", "too-large", b"\0\x02\xff" + zlib.compress(b"\0" * 20000))
+    put("gzip", "cut", b"\0\x20\x05" + zlib.compress(text)[:30])
+    put("gzip", "plain", b"\0\x20\x05" + text)
+    put("gzip", "words", b"\0\0\0identity, gzip;q=1,deflate")
+
+
+def connection():
+    def fields(path, *more):
+        out = b""
+        for name, value in ((":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "x"),
+                            ("content-type", "application/grpc"), ("te", "trailers")) + more:
+            out += bytes([0, len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+        return out
+
+    def message(data, flag=0):
+        return bytes([flag]) + struct.pack(">I", len(data)) + data
+
+    def call(path, body, stream=1, more=()):
+        return frame(1, fields(path, *more), 4, stream) + frame(0, body, 1, stream)
+
+    for name, method, body in (("unary", "Unary", b"hello"), ("stream", "Stream", b"5 20"), ("push", "Push", b"9 9"),
+                               ("sleep", "Sleep", b"1"), ("fail", "Fail", b"5 not there"), ("hang", "Hang", b""),
+                               ("later", "Later", b"2 10"), ("squeeze", "Squeeze", b"999"), ("wrong", "Wrong", b"R 5 f: x"),
+                               ("none", "None", b"x"), ("peer", "Peer", b"")):
+        put("connection", name, b"\1seed" + call("/test.Echo/" + method, message(body)))
+    put("connection", "meta", b"\1seed" + call("/test.Echo/Meta", message(b"m"), 1, (
+        ("x-echo", "a"), ("x-echo-bin", "QUJD"), ("grpc-timeout", "1S"), ("grpc-accept-encoding", "gzip"),
+        ("authorization", "Bearer t"))))
+    put("connection", "chat", b"\1seed" + frame(1, fields("/test.Echo/Chat"), 4, 1) + frame(0, message(b"one"), 0, 1) +
+        frame(6, b"8 octets") + frame(0, message(b"two") + message(b"bye!"), 0, 1) + frame(8, b"\0\0\1\0", 0, 1))
+    put("connection", "reset", b"\1seed" + frame(1, fields("/test.Echo/Beat"), 5, 1) + frame(3, b"\0\0\0\x08", 0, 1) +
+        call("/test.Echo/Unary", message(b"x"), 3) + frame(7, b"\0\0\0\3\0\0\0\0"))
+    put("connection", "gzip", b"\1seed" + call("/test.Echo/Collect", message(b"\x1f\x8b\x08", 1), 1, (("grpc-encoding", "gzip"),)))
+    put("connection", "page", b"\0seedGET /plain HTTP/1.1\r\nHost: h\r\n\r\n")
+    put("connection", "half", b"\3seed" + frame(1, fields("/test.Echo/Unary"), 4, 1))
+    put("connection", "settings", b"\1seed" + frame(4, b"\0\4\0\0\0\1\0\5\0\0\x40\0") + call("/test.Echo/Stream", message(b"3 99")))
+
+
 def http1():
     get = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
     put("http1", "two", b"seed" + get + get)
@@ -208,5 +252,5 @@ def grpc_frame():
 
 if __name__ == "__main__":
     for make in (safetensors, model_config, tokenizer_json, tokenizer_text, config_file, grpc_meta,
-                 h2_scan, grpc_frame, http1, auth_file):
+                 h2_scan, grpc_frame, http1, auth_file, gzip, connection):
         make()
