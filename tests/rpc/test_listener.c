@@ -23,6 +23,32 @@
 #include "rpc/address.h"
 #include "rpc/client.h"
 
+static void what_stays_on_the_host_is_known(void **state)
+{
+    static const struct {
+        int family;
+        const char *text;
+        bool is_loopback;
+    } rows[] = {
+        {AF_INET, "127.0.0.1", true},  {AF_INET, "127.255.3.4", true},
+        {AF_INET, "128.0.0.1", false}, {AF_INET, "10.0.0.127", false},
+        {AF_INET, "0.0.0.0", false},   {AF_INET6, "::1", true},
+        {AF_INET6, "::2", false},      {AF_INET6, "fe80::1", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct sockaddr_storage sa = {.ss_family = (sa_family_t)rows[i].family};
+        struct sockaddr_in *v4 = (struct sockaddr_in *)&sa;
+        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&sa;
+        void *number = rows[i].family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr;
+        assert_int_equal(inet_pton(rows[i].family, rows[i].text, number), 1);
+        if (rpc_address_is_loopback((struct sockaddr *)&sa) != rows[i].is_loopback)
+            fail_msg("%s: expected %d", rows[i].text, rows[i].is_loopback);
+    }
+    const struct sockaddr_un path = {.sun_family = AF_UNIX};
+    assert_true(rpc_address_is_loopback((const struct sockaddr *)&path));
+}
+
 static void addresses_are_read_or_refused_with_the_reason(void **state)
 {
     static const struct {
@@ -338,6 +364,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_are_read_or_refused_with_the_reason),
+        cmocka_unit_test(what_stays_on_the_host_is_known),
         cmocka_unit_test(a_unix_path_must_fit_its_structure),
         cmocka_unit_test(an_address_in_use_is_named),
         cmocka_unit_test(port_zero_tells_the_real_port),

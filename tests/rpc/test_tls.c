@@ -5,6 +5,8 @@
  *
  * The server's authorize function answers calls of Whoami with what it was told of the caller.
  */
+#include <ifaddrs.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,6 +25,7 @@
 #include "certs.h"
 #include "fixture.h"
 #include "raw_peer.h"
+#include "rpc/address.h"
 #include "rpc/client.h"
 #include "rpc/tls.h"
 
@@ -289,6 +292,54 @@ static void a_token_stays_on_this_host_unless_it_is_encrypted(void **state)
     stop(f);
 }
 
+/* An address of this machine that is not loopback; false when it has none. */
+static bool outer_address(struct sockaddr_in *out)
+{
+    struct ifaddrs *all;
+    bool found = false;
+    if (getifaddrs(&all) != 0)
+        return false;
+    for (const struct ifaddrs *one = all; one && !found; one = one->ifa_next) {
+        if (!one->ifa_addr || one->ifa_addr->sa_family != AF_INET ||
+            rpc_address_is_loopback(one->ifa_addr))
+            continue;
+        memcpy(out, one->ifa_addr, sizeof *out);
+        found = true;
+    }
+    freeifaddrs(all);
+    return found;
+}
+
+static void a_token_does_not_cross_a_network_in_plaintext(void **state)
+{
+    struct sockaddr_in sa;
+    socklen_t sa_bytes = sizeof sa;
+    char address[RPC_ADDRESS_BYTES], byte;
+    (void)state;
+    if (!outer_address(&sa))
+        skip(); /* a machine without a network */
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    sa.sin_port = 0;
+    assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+    assert_int_equal(listen(fd, 4), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &sa_bytes), 0);
+    rpc_address_format((struct sockaddr *)&sa, sa_bytes, address);
+
+    latentd_options options = {.token = "s3cr3t", .timeout_ms = 10000};
+    refused(address, &options, LATENTD_FAILED_PRECONDITION, "in plaintext; use a tls: address");
+    int accepted = accept(fd, NULL, NULL);
+    assert_int_equal(recv(accepted, &byte, 1, 0), 0); /* closed, and not a byte was said */
+    close(accepted);
+
+    latentd_error err = {0};
+    options.allow_plaintext_token = 1;
+    latentd_client *client = latentd_client_open_with(address, &options, &err);
+    if (!client)
+        fail_msg("allowed: %s", err.message);
+    latentd_client_close(client);
+    close(fd);
+}
+
 static void a_reload_changes_new_connections_and_leaves_old_ones(void **state)
 {
     (void)state;
@@ -548,6 +599,7 @@ int main(void)
         cmocka_unit_test(a_server_with_the_wrong_certificate_is_not_spoken_to),
         cmocka_unit_test(tls_and_plaintext_do_not_mix),
         cmocka_unit_test(a_token_stays_on_this_host_unless_it_is_encrypted),
+        cmocka_unit_test(a_token_does_not_cross_a_network_in_plaintext),
         cmocka_unit_test(a_reload_changes_new_connections_and_leaves_old_ones),
         cmocka_unit_test(versions_before_1_2_are_refused),
         cmocka_unit_test(without_a_common_protocol_there_is_a_fatal_alert),
