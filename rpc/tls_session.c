@@ -16,6 +16,13 @@
 #include "base/log.h"
 #include "base/utf8.h"
 
+/*
+ * Handshake messages that a peer may send after the handshake: new keys, attempts to negotiate
+ * again. Each is answered and new keys cost 20 us, so 32 KiB full of them would hold the loop for
+ * some 30 ms. An honest peer changes keys once in 350 GB; a client gets two tickets from most servers.
+ */
+#define CONTROLS_MAX 32
+
 struct rpc_tls_session {
     SSL *ssl;
     bool is_server, is_secure;
@@ -23,6 +30,8 @@ struct rpc_tls_session {
     struct ltd_err why;      /* with the reason of FAILED */
     enum rpc_tls_protocol protocol;
     char peer_name[RPC_TLS_NAME_BYTES]; /* "": none */
+
+    int n_controls; /* handshake messages received, alerts sent, since SECURE */
 
     const uint8_t *in; /* [in_left] fed, not yet read by OpenSSL; borrowed */
     size_t in_left;
@@ -36,6 +45,8 @@ static int bio_read(BIO *bio, char *to, int to_bytes)
     struct rpc_tls_session *s = BIO_get_data(bio);
     size_t n = s->in_left < (size_t)to_bytes ? s->in_left : (size_t)to_bytes;
     BIO_clear_retry_flags(bio);
+    if (s->n_controls > CONTROLS_MAX)
+        return -1; /* for good: fail_for says why */
     if (n == 0) {
         BIO_set_retry_read(bio);
         return -1;
@@ -62,6 +73,19 @@ static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
     (void)number;
     (void)pointer;
     return command == BIO_CTRL_FLUSH; /* nothing is held back; everything else is not ours */
+}
+
+/* OpenSSL tells of every message; an attempt to negotiate again is seen by the alert it gets. */
+static void on_message(int is_sent, int version, int type, const void *data, size_t len, SSL *ssl,
+                       void *arg)
+{
+    struct rpc_tls_session *s = arg;
+    (void)version;
+    (void)data;
+    (void)len;
+    (void)ssl;
+    if (s->is_secure && type == (is_sent ? SSL3_RT_ALERT : SSL3_RT_HANDSHAKE))
+        s->n_controls++;
 }
 
 /* One table for all sessions, which may outlive the context that they came from. */
@@ -195,6 +219,8 @@ static int fail_for(const struct rpc_tls_session *s, struct ltd_err *err)
     int reason = ERR_GET_REASON(ERR_peek_error());
     if (s->out && s->out->failed)
         return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a TLS record");
+    if (s->n_controls > CONTROLS_MAX)
+        return ltd_fail(err, LTD_E_PEER, "it changes keys again and again");
     if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
         return fail_certificate(s, err);
     for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
@@ -336,6 +362,8 @@ struct rpc_tls_session *rpc_tls_session_create(const struct rpc_tls *tls, const 
     }
     s->ssl = ssl;
     s->is_server = rpc_tls_is_server(tls);
+    SSL_set_msg_callback(ssl, on_message);
+    SSL_set_msg_callback_arg(ssl, s);
     SSL_set_bio(ssl, bio, bio); /* one reference serves both directions */
     if (s->is_server) {
         SSL_set_accept_state(ssl);

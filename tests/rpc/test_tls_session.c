@@ -384,6 +384,63 @@ static void a_client_refuses_servers_that_it_should(void **state)
     }
 }
 
+/* ---- clients of another kind ---- */
+
+/* Between OpenSSL's own client and our server, until neither has anything to say. */
+static void exchange(SSL *ssl, BIO *in, BIO *out, struct end *server)
+{
+    static char buf[1 << 17];
+    for (int round = 0; round < 6; round++) {
+        SSL_do_handshake(ssl);
+        int n = BIO_read(out, buf, sizeof buf);
+        give(server, (uint8_t *)buf, n > 0 ? (size_t)n : 0);
+        if (server->out.len)
+            BIO_write(in, server->out.data, (int)server->out.len);
+        ltd_bytes_clear(&server->out);
+    }
+}
+
+/* How many changes of keys our server takes before it gives up; they come in one piece. */
+static bool survives_key_updates(int n_updates, struct ltd_err *why)
+{
+    struct pair p;
+    pair_open(&p, "server", NULL, "localhost");
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = SSL_new(ctx);
+    BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+    SSL_set_bio(ssl, in, out);
+    SSL_set_connect_state(ssl);
+    exchange(ssl, in, out, &p.server);
+    assert_true(p.server.secure);
+    for (int i = 0; i < n_updates; i++) {
+        assert_int_equal(SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(ssl), 1);
+    }
+    assert_int_equal(SSL_write(ssl, "hello", 5), 5);
+    static char buf[1 << 17];
+    int n = BIO_read(out, buf, sizeof buf);
+    give(&p.server, (uint8_t *)buf, (size_t)n);
+    bool survived = p.server.last == RPC_TLS_MORE && p.server.plain.len == 5;
+    assert_true(p.server.out.len < 4096); /* what is answered has a bound too */
+    *why = p.server.why;
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    pair_close(&p);
+    return survived;
+}
+
+static void keys_may_change_but_not_without_end(void **state)
+{
+    struct ltd_err why;
+    (void)state;
+    assert_true(survives_key_updates(0, &why));
+    assert_true(survives_key_updates(32, &why));
+    assert_false(survives_key_updates(33, &why));
+    assert_int_equal(why.code, LTD_E_PEER);
+    assert_non_null(strstr(why.msg, "again and again"));
+    assert_false(survives_key_updates(2000, &why));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +451,7 @@ int main(void)
         cmocka_unit_test(the_end_is_heard_and_ends_one_direction),
         cmocka_unit_test(a_name_is_a_common_name_or_else_the_first_alternative),
         cmocka_unit_test(a_client_refuses_servers_that_it_should),
+        cmocka_unit_test(keys_may_change_but_not_without_end),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
