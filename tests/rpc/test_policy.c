@@ -141,7 +141,7 @@ static void a_call_that_outlives_the_grace_of_an_old_connection_is_ended(void **
     struct raw raw;
     struct raw_answer a;
     (void)state;
-    f = fixture_start(&(struct rpc_limits){.max_age_ms = 20, .max_age_grace_ms = 30});
+    f = fixture_start(&(struct rpc_limits){.max_age_ms = 20, .max_age_grace_ms = 300});
     raw_connect(&raw, f->address);
     raw_hello(&raw);
     raw_request(&raw, 1, "/test.Echo/Hang", NULL, NULL);
