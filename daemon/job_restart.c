@@ -275,6 +275,14 @@ static const struct job **find_unfinished(struct store *store, size_t *n, struct
     return jobs;
 }
 
+static uint32_t n_at(const struct job_table *table, enum live_stage stage)
+{
+    uint32_t n = 0;
+    for (const struct live *live = table->first; live; live = live->next)
+        n += live->stage == stage;
+    return n;
+}
+
 int job_table_recover(struct job_table *table, job_decode_fn decode, void *decode_arg,
                       struct ltd_err *err)
 {
@@ -287,8 +295,8 @@ int job_table_recover(struct job_table *table, job_decode_fn decode, void *decod
         rc = recover(table, jobs[i], decode, decode_arg, err);
     free(jobs);
     if (n > 0)
-        ltd_info("%zu unfinished jobs found: %u go on, %u wait", n,
-                 table->n_live - table->n_waiting, table->n_waiting);
+        ltd_info("%zu unfinished jobs found: %u go on, %u wait", n, n_at(table, LIVE_WORKING),
+                 table->n_waiting);
     return rc == 0 ? (int)n : -1;
 }
 

@@ -108,6 +108,28 @@ class Kills(harness.Case):
     def test_alone_with_a_plane_for_each_step(self):
         self.check(0, dict(kv_slots=0), SEED)
 
+    def test_a_thousand_submits_make_as_many_jobs_as_there_are_requests(self):
+        n = 220 if not harness.SANITIZE else 60
+        specs = [make_spec(PROMPT, depth=1 + i % 9, max_tokens=1 + i % 3, seed=i, ignore_eos=True) for i in range(n)]
+        service = Service(harness.TINY, OPTIONS)
+        self.addCleanup(service.close)
+        service.start()
+        load = Load(service, specs, n_clients=8, duplicates=6)
+        load.start()
+        rng = random.Random(SEED)
+        while not load.is_done():
+            service.daemon.wait_ready()
+            time.sleep(rng.uniform(0.2, 0.8))
+            service.kill("coordinator")
+            service.start(wait=False)
+        load.join()
+        self.assertEqual(load.errors, [])
+        service.daemon.wait_ready()
+        self.check_store(service, load, n)
+        print("%d Submits of %d requests under %d kills" % (load.submits, n, service.kills))
+        if not harness.SANITIZE:
+            self.assertGreaterEqual(load.submits, 1000)
+
     def test_two_ranks_where_steps_share_planes(self):
         self.check(2, dict(kv_slots=4), SEED + 1)
 
