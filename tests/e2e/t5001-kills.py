@@ -119,7 +119,7 @@ class Kills(harness.Case):
         rng = random.Random(SEED)
         while not load.is_done():
             service.daemon.wait_ready()
-            time.sleep(rng.uniform(0.2, 0.8))
+            time.sleep(rng.uniform(0.02, 0.3))
             service.kill("coordinator")
             service.start(wait=False)
         load.join()
