@@ -156,7 +156,8 @@ const struct config_option config_options[] = {
      "Address of the gRPC endpoint; may be given up to 16 times. With tls: in front, TLS alone is "
      "spoken there. Port 0 takes a free port, and the log says which.",
      "Without access_file everybody who reaches an address may do everything: let it listen beyond "
-     "the host only on a network whose machines may all use the model. Addresses on the command line replace those of the file."},
+     "the host only on a network whose machines may all use the model. Addresses on the command "
+     "line replace those of the file."},
     {FIELD(metrics_listen), CONFIG_TYPE_TEXT, AT(metrics_listen), "", "", 0, 0,
      check_address_or_none, "empty, HOST:PORT or [IPV6]:PORT, either behind tls:, or unix:/PATH",
      NULL, "Model and endpoint",
