@@ -25,6 +25,7 @@
 #include "daemon/pages_http.h"
 #include "daemon/open_store.h"
 #include "daemon/service.h"
+#include "daemon/service_testing.h"
 #include "daemon/spec_decode.h"
 #include "daemon/store.h"
 #include "daemon/tls_options.h"
@@ -54,7 +55,7 @@ struct app {
     uv_timer_t sweep, drain, watchdog;
     const struct config *config; /* borrowed */
     struct service service;
-    struct rpc_method methods[SERVICE_N_METHODS];
+    struct rpc_method methods[SERVICE_N_METHODS + SERVICE_TESTING_N_METHODS];
     struct rpc_server *server;
     struct rpc_tls *tls; /* NULL: no listener has TLS */
     struct http_pages pages;
@@ -341,7 +342,11 @@ static int open_server(struct app *app, struct ltd_err *err)
     };
     service_fill_methods(&app->service, app->methods, (size_t)config->max_prompt_request_bytes,
                          (size_t)config->max_request_bytes);
-    app->server = rpc_server_create(&app->loop, app->methods, SERVICE_N_METHODS, &limits, err);
+    bool is_tested = strcmp(config->test_service, "on") == 0;
+    size_t n_methods = SERVICE_N_METHODS + (is_tested ? SERVICE_TESTING_N_METHODS : 0);
+    service_testing_fill_methods(app->methods + SERVICE_N_METHODS,
+                                 (size_t)config->max_prompt_request_bytes, &app->loop);
+    app->server = rpc_server_create(&app->loop, app->methods, n_methods, &limits, err);
     if (!app->server)
         return -1;
     if (service_open_access(&app->service, config->access_file, err) != 0)
@@ -357,6 +362,8 @@ static int open_server(struct app *app, struct ltd_err *err)
     for (int32_t i = 0; i < config->n_listen; i++)
         if (rpc_server_listen(app->server, config->listen[i], err) != 0)
             return -1;
+    if (is_tested && service_testing_check(app->server, (size_t)config->n_listen, err) != 0)
+        return -1;
     if (*config->metrics_listen &&
         rpc_server_listen_pages(app->server, config->metrics_listen, err) != 0)
         return -1;

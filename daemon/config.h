@@ -90,6 +90,7 @@ struct config {
     int64_t max_prompt_request_bytes;
     int64_t max_request_bytes;
     double drain_seconds;
+    char *test_service;
 };
 
 /* Mistakes, one line each, in the order in which they were found. */

@@ -140,6 +140,14 @@ static bool check_other_numerics(const char *text, char *why)
     return false;
 }
 
+static bool check_switch(const char *text, char *why)
+{
+    if (strcmp(text, "on") == 0 || strcmp(text, "off") == 0)
+        return true;
+    snprintf(why, CONFIG_WHY_BYTES, "expected on or off");
+    return false;
+}
+
 #define FIELD(name) #name
 #define AT(field)   offsetof(struct config, field)
 
@@ -395,6 +403,12 @@ const struct config_option config_options[] = {
      "parked at once, and go on after the restart.",
      "Longer lets more jobs end well, and makes a restart take longer. Set TimeoutStopSec of the "
      "unit above it."},
+    {FIELD(test_service), CONFIG_TYPE_TEXT, AT(test_service), "off", "", 0, 0, check_switch,
+     "on or off", NULL, "Limits",
+     "Serve grpc.testing.TestService, too: what the public gRPC interoperability tests call. "
+     "Refused "
+     "when an address of listen can be reached from another host.",
+     "To point a gRPC client library's own test program at latentd."},
 };
 
 const int32_t config_n_options = (int32_t)(sizeof config_options / sizeof *config_options);

@@ -40,7 +40,7 @@ struct rpc_limits {
     uint32_t max_streams;      /* 100 concurrent calls per connection; one more is refused,
                                   after the peer acknowledged the limit with its connection */
     uint32_t max_header_bytes; /* 16 KiB as HTTP/2 counts them; more: RESOURCE_EXHAUSTED */
-    size_t max_input_bytes;    /* 16 MiB of unfinished requests per connection; more: the call
+    size_t max_input_bytes;    /* 32 MiB of unfinished requests per connection; more: the call
                                   that wanted it is refused RESOURCE_EXHAUSTED */
     size_t max_output_bytes;   /* 32 MiB of queued responses per connection; more: sends refused */
     size_t max_total_bytes;    /* 512 MiB of both over all connections; same refusals */

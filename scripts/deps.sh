@@ -40,6 +40,8 @@ python3-grpcio   stock gRPC client of the tests
 python3-protobuf messages for it
 protobuf-compiler-grpc  grpc_python_plugin: stubs from proto/
 python3-hpack    raw HTTP/2 peers in the tests
+golang-go        builds a third stock gRPC client of the tests
+golang-google-grpc-dev  grpc-go, with what it needs: HTTP/2 of its own
 systemd          systemd-analyze: checks the unit files
 '
 

@@ -148,6 +148,7 @@ static void defaults_are_what_the_table_says(void **state)
     assert_true(l.config.finished_job_seconds == 3600);
     assert_string_equal(l.config.kv_format, "f32");
     assert_string_equal(l.config.overlap, "auto");
+    assert_string_equal(l.config.test_service, "off");
     assert_int_equal(l.config.kv_cached_memory, 64);
     assert_int_equal(l.config.held_jobs, 8);
     assert_true(l.config.prefill_share == 0.5);
@@ -259,6 +260,7 @@ static const struct broken rows[] = {
     {"kv_format = bf16\nkv_format = f32\n", {0}, 1, {"%:2: kv_format: given twice"}},
     {"kv_format = f16\n", {0}, 1, {"%:1: kv_format: found \"f16\", expected f32 or bf16"}},
     {"kv_format =\n", {0}, 1, {"kv_format: found \"\", expected f32 or bf16"}},
+    {"test_service = yes\n", {0}, 1, {"test_service: found \"yes\", expected on or off"}},
     {"overlap = yes\n", {0}, 1, {"overlap: found \"yes\", expected auto, on or off"}},
     {"prefill_share = 0\n",
      {0},
