@@ -18,8 +18,9 @@
 
 /*
  * Handshake messages that a peer may send after the handshake: new keys, attempts to negotiate
- * again. Each is answered and new keys cost 20 us, so 32 KiB full of them would hold the loop for
- * some 30 ms. An honest peer changes keys once in 350 GB; a client gets two tickets from most servers.
+ * again. Each is answered, and new keys cost 40 us: 32 KiB full of them held the loop for 50 ms, and
+ * a turn takes up to four such reads. An honest peer changes keys once in 350 GB; a client gets two
+ * tickets from most servers.
  */
 #define CONTROLS_MAX 32
 
