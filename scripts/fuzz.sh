@@ -9,7 +9,8 @@
 #     TARGET               names from tests/fuzz/fuzz_NAME.c; default: all of them
 #     --built DIR          use the fuzz build in DIR; default: build/fuzz, made first
 #     --csv FILE           append one line per target: date, machine, commit, target, seconds, executions, edges,
-#                          features, inputs kept, findings
+#                          features, inputs kept, findings. The commit is that of the tree now: with --built the
+#                          programs may be older, and the line is then to be corrected
 #
 # Two targets run at a time. Inputs that reach new code are kept in DIR/fuzz/corpus/TARGET and used by the
 # next run; the committed corpora are only read. A finding is a failure: its input and the log are named, and the
@@ -23,7 +24,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --built) build=$(cd "$2" && pwd); shift 2 ;;
     --csv) csv=$(realpath "$2"); shift 2 ;;
-    -h | --help) sed -n '4,17s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '4,19s/^# \{0,1\}//p' "$0"; exit 0 ;;
     -*) echo "fuzz.sh: unknown option $1, expected --built or --csv" >&2; exit 2 ;;
     *) break ;;
     esac
