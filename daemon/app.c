@@ -177,7 +177,8 @@ static void reload(struct app *app)
         ltd_info("reload: certificates were read again; open connections keep theirs");
 }
 
-/* service.drain: an operator asks over the wire. */
+/* service.drain: an operator asks over the wire. The workers of a group are told through the stream, as
+ * they always are. */
 static int drain_on_request(void *arg, double *grace_seconds, struct ltd_err *err)
 {
     struct app *app = arg;
@@ -208,20 +209,6 @@ static void on_signal(uv_signal_t *handle, int signum)
         begin_killed_drain(app, name);
     else
         begin_drain(app, (uint64_t)(app->config->drain_seconds * 1000), name);
-}
-
-/* Asked for over the wire. The workers of a group are told through the stream, as they always are. */
-static int drain_for_caller(void *arg, double *grace_seconds, struct ltd_err *err)
-{
-    struct app *app = arg;
-    if (app->state != APP_SERVING) {
-        ltd_fail(err, LTD_E_PRECONDITION, "the service drains already");
-        return ltd_err_reason(err, "STATE");
-    }
-    if (*grace_seconds < 0)
-        *grace_seconds = app->config->drain_seconds;
-    begin_drain(app, (uint64_t)(*grace_seconds * 1000), "a caller asked for it");
-    return 0;
 }
 
 static void on_lost(void *arg, const struct ltd_err *why)
@@ -294,8 +281,6 @@ static int open_parts(struct app *app, struct ltd_err *err)
         .on_lost_arg = app,
     };
     app->service.served = app->served;
-    app->service.drain = drain_for_caller;
-    app->service.drain_arg = app;
     app->service.is_serving = true;
     app->service.store = open_store(config, &app->loop, err);
     app->service.queue = app->service.store ? work_queue_create(&app->loop, &limits, err) : NULL;
