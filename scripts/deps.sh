@@ -20,7 +20,6 @@ libopenmpi-dev   MPI: ranks and their gathers
 openmpi-bin      mpirun
 libuv1-dev       event loop: sockets, timers, signals
 libnghttp2-dev   HTTP/2 framing under gRPC
-zlib1g-dev       gzip of gRPC messages
 libprotobuf-c-dev     messages in C
 protobuf-c-compiler   protoc-gen-c
 protobuf-compiler     protoc
@@ -29,11 +28,11 @@ libpcre2-dev     regular expressions of tokenizer.json
 libjansson-dev   JSON: model files and --json
 libssl-dev       TLS, and SHA-256 of the model
 libsqlite3-dev   the job log
-zlib1g-dev       checksums of stored events
+zlib1g-dev       gzip of gRPC messages, checksums of stored events
 libsystemd-dev   readiness and watchdog messages
 libcmocka-dev    unit tests
 clang-14         the fuzz build: libFuzzer comes with it
-libclang-rt-14-dev    libFuzzer and clang's sanitizers
+libclang-rt-14-dev    libFuzzer and the sanitizers of clang
 libomp-14-dev    OpenMP for the fuzz build
 python3          tests and the demo
 python3-grpcio   stock gRPC client of the tests
