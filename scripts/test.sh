@@ -55,8 +55,9 @@ fi
 # shellcheck disable=SC2086 # the list is meant to be split
 /usr/bin/python3 "$root/scripts/all_tests.py" "$root/build/all" $set_of_builds
 
-# A missing node client is a failure here and not a skipped test.
+# A missing client is a failure here and not a skipped test.
 LATENTD_NODE_REQUIRED=1
-export LATENTD_NODE_REQUIRED
+LATENTD_GO_REQUIRED=1
+export LATENTD_NODE_REQUIRED LATENTD_GO_REQUIRED
 cd "$root/build/all"
 exec ctest --parallel "$(nproc)" --output-on-failure --no-tests=error "$@"

@@ -51,6 +51,19 @@ class Readme(harness.Case):
         self.assertIn("EXIT", ended.stdout)
         self.assert_stops_cleanly(daemon)
 
+    def test_a_killed_service_goes_on_as_the_text_says(self):
+        daemon = self.daemon()
+        text = blocks()["durable"].replace("build/release/cli/latentctl", CTL).replace(
+            "build/release/daemon/latentd", BIN) + "wait $!\ncat $keep/answer\nrm -r $keep\n"
+        ended = self.run_text(text, daemon)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        expected = harness.ctl(daemon, "think", "--depth", "64", "--max-tokens", "100", "--ignore-eos", "--seed", "1",
+                               "3-2+6+9*3=")
+        self.assertEqual(expected.returncode, 0, expected.stderr)
+        self.assertEqual(ended.stdout, expected.stdout)
+        self.assertGreater(len(ended.stdout), 50)
+        self.assert_stops_cleanly(daemon)
+
     def test_the_python_client_runs_as_printed(self):
         daemon = self.daemon()
         directory = daemon.dir
