@@ -189,6 +189,7 @@ static void begin_work(struct live *live)
 {
     struct ltd_err err = {0};
     live_set_stage(live, LIVE_WORKING);
+    live_count_time(live);
     if (work_queue_add(live->table->config.queue, &live->work, &err) != 0)
         live_end(live, ENGINE_FINISH_ERROR, &err);
 }
@@ -222,7 +223,10 @@ void live_stop_work(struct live *live, enum engine_finish how)
     case LIVE_WAITING:
         live_end(live, how, NULL);
         return;
-    case LIVE_QUEUEING: /* on_queued looks at is_stopped */
+    case LIVE_QUEUEING: /* QUEUED is being answered; on_queued goes on with it */
+        live->is_stop_due = true;
+        live->stop_how = how;
+        return;
     case LIVE_ENDING:
     case LIVE_PARKED:
         return;

@@ -60,6 +60,8 @@ struct live {
     bool is_foreign;       /* needs other numerics: waits whatever the room */
     bool counts_as_queued; /* accepted and not started */
     bool is_stopped;       /* by the drain: a cancel means UNAVAILABLE, or PARKED */
+    bool is_stop_due;      /* cancelled while QUEUED was answered: it ends as `stop_how` says */
+    enum engine_finish stop_how;
     bool is_failed;        /* its log or its answer is wrong: the job ends with `failure` */
     bool is_deleted;       /* forget when finished */
     bool is_copying;       /* watchers are told when all known tokens are there */
@@ -135,6 +137,10 @@ void live_end(struct live *live, enum engine_finish how, const struct ltd_err *w
 
 /* ---- job_restart.c ---- */
 
+/* What is left of the time that the job was given, when its work begins. */
+void live_count_time(struct live *live);
+/* LTD_E_UNAVAILABLE: the job is unfinished, and nothing can be done about it here any more. */
+void live_refuse_parked(const struct job *job, struct ltd_err *err);
 /* Whether an end that the engine tells is none, because another process will go on. */
 bool live_is_to_be_parked(const struct live *live, const struct engine_event *end);
 void live_park(struct live *live);

@@ -114,7 +114,8 @@ static void fill_finished(const struct live *live, const struct engine_event *fr
     if (live->is_failed) {
         event->finished.reason = JOB_FINISH_ERROR;
         event->finished.error = live->failure;
-    } else if (live->is_stopped && from->finish == ENGINE_FINISH_CANCELLED) {
+    } else if (live->is_stopped && from->finish == ENGINE_FINISH_CANCELLED &&
+               !live_has_finish_waiter(live)) {
         event->finished.reason = JOB_FINISH_ERROR;
         ltd_fail(&event->finished.error, LTD_E_UNAVAILABLE,
                  "the service stops; submit the job again");

@@ -103,6 +103,14 @@ static uint64_t left_ms(uint64_t limit_ms, int64_t begin_us, int64_t now_us)
     return gone_ms < limit_ms ? limit_ms - gone_ms : 1;
 }
 
+void live_count_time(struct live *live)
+{
+    int64_t now_us = ltd_wall_us();
+    struct job_spec *spec = live->spec;
+    spec->max_run_ms = left_ms(spec->max_run_ms, live->job->start_us, now_us);
+    spec->budget.total_ms = left_ms(spec->budget.total_ms, live->job->create_us, now_us);
+}
+
 /* The depth of the last token, where the clock chose it. A depth that was asked for by name is the
  * one that was taken, so there is room for one more. */
 static void fix_depth(struct job_spec *spec, int32_t token, int32_t steps)
@@ -139,13 +147,10 @@ static struct job_spec *decode_spec(struct job_table *table, const struct job *j
 /* What the job was, as it stands in its log, over what its spec alone says. */
 static void adopt(struct job_spec *spec, const struct job *job, struct reading *r)
 {
-    int64_t now_us = ltd_wall_us();
     spec->seed = job->seed;
     spec->priority = (int32_t)job->priority;
     memcpy(spec->client, job->client, sizeof job->client);
     memcpy(spec->continues, job->continues, sizeof job->continues);
-    spec->max_run_ms = left_ms(spec->max_run_ms, job->start_us, now_us);
-    spec->budget.total_ms = left_ms(spec->budget.total_ms, job->create_us, now_us);
     if (r->last.is_due && spec_is_elastic(spec))
         fix_depth(spec, (int32_t)job->output_tokens - 1, r->last.steps);
     spec->known = r->known;
@@ -315,14 +320,20 @@ bool live_is_to_be_parked(const struct live *live, const struct engine_event *en
            !live_has_finish_waiter(live);
 }
 
+void live_refuse_parked(const struct job *job, struct ltd_err *err)
+{
+    ltd_fail(err, LTD_E_UNAVAILABLE,
+             "job %s: the service stops; the job goes on after its restart, ask again then",
+             job->id);
+    ltd_err_reason(err, "DRAINING");
+}
+
 void live_park(struct live *live)
 {
-    static const struct ltd_err why = {.code = LTD_E_UNAVAILABLE,
-                                       .msg = "the service stops; the job goes on after its "
-                                              "restart, ask again then",
-                                       .reason = "DRAINING"};
+    struct ltd_err why;
+    live_refuse_parked(live->job, &why);
     ltd_debug("job %s is left to a later process, %u tokens written", live->id,
-              live->job ? live->job->output_tokens : 0);
+              live->job->output_tokens);
     live_set_stage(live, LIVE_PARKED);
     live_answer_waiters(live, true, NULL, &why);
     for (struct job_watcher *w = live->watchers; w; w = w->next)

@@ -45,7 +45,26 @@ static struct live *find_live(struct job_table *table, const struct job *job)
     return live;
 }
 
+/* A job that ended, or one that is left to a later process: nothing can be changed about either. */
+static bool is_out_of_reach(const struct live *live)
+{
+    return !live || live->stage == LIVE_PARKED;
+}
+
 /* ----------------------------------------------------------------------------------- submit */
+
+/* The job is in the log, and whoever asked for it knows: it begins, unless that was too late. */
+static void go_on_queued(struct live *live)
+{
+    if (live->is_stop_due)
+        live_end(live, live->stop_how, NULL);
+    else if (!live->is_stopped)
+        live_place(live);
+    else if (live->table->is_parking && !live->is_attached)
+        live_park(live);
+    else
+        live_end(live, ENGINE_FINISH_CANCELLED, NULL);
+}
 
 /* QUEUED is in the log: the job exists, and its work begins when it may. */
 static void on_queued(void *arg, const struct ltd_err *result)
@@ -56,6 +75,7 @@ static void on_queued(void *arg, const struct ltd_err *result)
     if (result->code != LTD_OK) {
         live_answer_waiters(live, true, NULL, result);
         live_destroy(live);
+        live_place_waiting(table); /* its place is free */
         return;
     }
     live->job = store_find(table->config.store, live->id);
@@ -66,12 +86,7 @@ static void on_queued(void *arg, const struct ltd_err *result)
               live->id, live->spec->n_prompt, live->spec->max_tokens, live->spec->known.n,
               live->spec->depth.rule.max_steps);
     live_answer_waiters(live, false, live->job, result);
-    if (!live->is_stopped)
-        live_place(live);
-    else if (table->is_parking && !live->is_attached)
-        live_park(live);
-    else
-        live_end(live, ENGINE_FINISH_CANCELLED, NULL);
+    go_on_queued(live);
 }
 
 /* Time buys depth, and a fixed depth cannot be sold: what would come late is not begun. A job that is
@@ -413,6 +428,10 @@ static void on_priority_kept(void *arg, const struct ltd_err *result)
 static int check_priority_change(const struct job *job, const struct live *live,
                                  struct ltd_err *err)
 {
+    if (is_out_of_reach(live) && !job_state_is_final(job->state)) {
+        live_refuse_parked(job, err);
+        return -1;
+    }
     /* The end of a job may be on its way into the log, or its log may have a hole. */
     bool may_change = live && (live->stage == LIVE_WORKING || live->stage == LIVE_WAITING);
     if (!may_change || live->is_failed)
@@ -460,8 +479,11 @@ void job_table_cancel(struct job_table *table, const struct job *job, enum engin
 {
     struct ltd_err err = {0};
     struct live *live = find_live(table, job);
-    if (!live) {
-        answer(arg, job, &err);
+    if (is_out_of_reach(live)) {
+        bool is_final = job_state_is_final(job->state);
+        if (!is_final)
+            live_refuse_parked(job, &err);
+        answer(arg, is_final ? job : NULL, &err);
         return;
     }
     if (live_add_waiter(live, true, answer, arg) != 0) {
@@ -477,8 +499,11 @@ void job_table_delete(struct job_table *table, const struct job *job, job_answer
 {
     struct ltd_err err = {0};
     struct live *live = find_live(table, job);
-    if (!live) {
-        store_forget(table->config.store, job);
+    if (is_out_of_reach(live)) {
+        if (job_state_is_final(job->state))
+            store_forget(table->config.store, job);
+        else
+            live_refuse_parked(job, &err);
         answer(arg, NULL, &err);
         return;
     }
@@ -496,10 +521,12 @@ void job_table_delete(struct job_table *table, const struct job *job, job_answer
 void job_table_watch(struct job_table *table, const struct job *job, struct job_watcher *watcher)
 {
     struct live *live = find_live(table, job);
-    watcher->live = live;
+    bool is_live = !is_out_of_reach(live);
+    watcher->live = is_live ? live : NULL;
+    watcher->is_parked = !is_live && table->is_parking && !job_state_is_final(job->state);
     watcher->prev = NULL;
     watcher->next = NULL;
-    if (!live)
+    if (!is_live)
         return;
     watcher->next = live->watchers;
     if (live->watchers)

@@ -564,6 +564,142 @@ static void a_job_that_does_not_fit_any_more_fails(void **state)
     rig_close(rig);
 }
 
+/* What a process that leaves a job to the next one may say about it: nothing but "ask that one". */
+static void assert_left_alone(struct rig *rig, const struct job *job)
+{
+    struct told told = {0};
+    struct witness w;
+    job_table_cancel(rig->table, job, ENGINE_FINISH_CANCELLED, rig_tell, &told);
+    assert_int_equal(told.n, 1);
+    assert_int_equal(told.err.code, LTD_E_UNAVAILABLE);
+    job_table_delete(rig->table, job, rig_tell, &told);
+    assert_int_equal(told.n, 2);
+    assert_int_equal(told.err.code, LTD_E_UNAVAILABLE);
+    job_table_set_priority(rig->table, job, 30, rig_tell, &told);
+    assert_int_equal(told.n, 3);
+    assert_int_equal(told.err.code, LTD_E_UNAVAILABLE);
+    rig_watch(rig, job, &w);
+    assert_null(w.watcher.live);
+    assert_true(w.watcher.is_parked);
+}
+
+static void a_parked_job_is_neither_cancelled_nor_deleted_nor_changed(void **state)
+{
+    struct rig *rig = rig_open_durable();
+    (void)state;
+    const struct job *job = submit(rig, NULL);
+    fake_engine_start(rig->engine, 0);
+    write_tokens(rig, 0, 0, 2);
+    work_queue_pump(rig->queue);
+    job_table_park(rig->table);
+    work_queue_pump(rig->queue);
+    assert_int_equal(job_table_n_live(rig->table), 1); /* its tokens are on their way */
+    assert_left_alone(rig, job);
+    slow_store_release_all(rig->store);
+    assert_int_equal(job_table_n_live(rig->table), 0);
+    assert_left_alone(rig, job);
+    assert_int_equal(job->state, JOB_RUNNING);
+    rig_close(rig);
+}
+
+static void a_cancel_that_comes_while_the_work_stops_is_a_cancel(void **state)
+{
+    struct rig *rig = rig_open_durable();
+    struct told told = {0};
+    (void)state;
+    const struct job *job = submit(rig, NULL);
+    fake_engine_start(rig->engine, 0);
+    rig_pump(rig);
+    fake_engine_obey_cancels(rig->engine, false);
+    job_table_park(rig->table);
+    job_table_cancel(rig->table, job, ENGINE_FINISH_CANCELLED, rig_tell, &told);
+    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_CANCELLED, LTD_OK);
+    rig_pump(rig);
+    assert_int_equal(told.n, 1);
+    assert_int_equal(told.err.code, LTD_OK);
+    assert_int_equal(job->state, JOB_CANCELLED);
+    rig_close(rig);
+}
+
+struct hasty {
+    struct rig *rig;
+    struct told told;
+};
+
+static void cancel_at_once(void *arg, const struct job *job, const struct ltd_err *err)
+{
+    struct hasty *hasty = arg;
+    assert_int_equal(err->code, LTD_OK);
+    job_table_cancel(hasty->rig->table, job, ENGINE_FINISH_CANCELLED, rig_tell, &hasty->told);
+}
+
+/* As a call does that ended while its job was on its way into the log. */
+static void a_cancel_in_the_answer_of_a_submit_is_obeyed(void **state)
+{
+    struct rig *rig = rig_open_durable();
+    struct hasty hasty = {.rig = rig};
+    (void)state;
+    job_table_submit(rig->table, make_spec(NULL), &(struct job_caller){.is_attached = true}, "",
+                     cancel_at_once, &hasty);
+    slow_store_release_all(rig->store);
+    assert_int_equal(hasty.told.n, 1);
+    assert_int_equal(hasty.told.job->state, JOB_CANCELLED);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), 0);
+    rig_close(rig);
+}
+
+static void room_that_a_refused_job_gives_back_is_taken(void **state)
+{
+    struct rig *rig = rig_open_durable();
+    struct told told;
+    (void)state;
+    struct job_caller alice = {.owner = "alice"};
+    size_t room = RIG_MAX_RUNNING + RIG_MAX_WAITING;
+    rig->config.max_running = one_at_once;
+    submit_as(rig, &alice, make_spec(NULL), "");
+    submit_as(rig, &alice, make_spec(NULL), "");
+    for (size_t i = 2; i < room; i++)
+        submit(rig, NULL);
+    rig_end(rig);
+    rig_begin(rig);
+    rig_recover(rig); /* the second one waits for its owner's first, without a place */
+    submit(rig, NULL);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), room);
+    fake_engine_start(rig->engine, 0);
+    rig_pump(rig);
+    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_EOS, LTD_OK);
+    work_queue_pump(rig->queue);
+    rig_submit(rig, make_spec(NULL), "", &told); /* faster than the end of the first */
+    slow_store_release(rig->store, LTD_OK);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), room);
+    slow_store_release(rig->store, LTD_E_UNAVAILABLE);
+    assert_int_equal(told.err.code, LTD_E_UNAVAILABLE);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), room + 1);
+    rig_close(rig);
+}
+
+static void time_runs_for_a_job_that_waits_for_its_owners_others(void **state)
+{
+    struct rig *rig = rig_open_durable();
+    struct job_caller alice = {.owner = "alice"};
+    (void)state;
+    rig_end(rig);
+    rig->config.max_running = one_at_once;
+    rig_begin(rig);
+    submit_as(rig, &alice, make_spec(NULL), "");
+    struct job_spec *spec = make_spec(take_range);
+    spec->budget.total_ms = 100000;
+    const struct job *second = submit_as(rig, &alice, spec, "");
+    while (ltd_wall_us() < second->create_us + 20000)
+        ; /* the clock itself is what is waited for */
+    fake_engine_start(rig->engine, 0);
+    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_EOS, LTD_OK);
+    rig_pump(rig);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), 2);
+    assert_in_range(fake_engine_spec(rig->engine, 1)->budget.total_ms, 1, 100000 - 20);
+    rig_close(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -588,6 +724,11 @@ int main(void)
         cmocka_unit_test(an_owners_jobs_wait_for_each_other_and_nobody_else),
         cmocka_unit_test(more_jobs_than_there_is_room_for_wait_for_it),
         cmocka_unit_test(a_job_that_does_not_fit_any_more_fails),
+        cmocka_unit_test(a_parked_job_is_neither_cancelled_nor_deleted_nor_changed),
+        cmocka_unit_test(a_cancel_that_comes_while_the_work_stops_is_a_cancel),
+        cmocka_unit_test(a_cancel_in_the_answer_of_a_submit_is_obeyed),
+        cmocka_unit_test(room_that_a_refused_job_gives_back_is_taken),
+        cmocka_unit_test(time_runs_for_a_job_that_waits_for_its_owners_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
