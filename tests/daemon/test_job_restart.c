@@ -55,6 +55,19 @@ static void write_tokens(struct rig *rig, size_t job_idx, int32_t begin, int32_t
     }
 }
 
+/* A job that wrote `n` tokens in a process that has ended; the next one has recovered it. */
+static void restart_behind(struct rig *rig, void (*change)(Latentd__V1__JobSpec *message),
+                           int32_t n, char id[JOB_ID_CHARS + 1])
+{
+    memcpy(id, submit(rig, change)->id, JOB_ID_CHARS + 1);
+    fake_engine_start(rig->engine, 0);
+    write_tokens(rig, 0, 0, n);
+    rig_pump(rig);
+    rig_end(rig);
+    rig_begin(rig);
+    assert_int_equal(rig_recover(rig), 1);
+}
+
 /* The id again: handles of a log that is a memory stay, but that is no promise. */
 static const struct job *find(struct rig *rig, const char *id)
 {
@@ -159,13 +172,7 @@ static void another_token_than_before_ends_the_job_and_is_not_appended(void **st
     struct rig *rig = rig_open_durable();
     char id[JOB_ID_CHARS + 1];
     (void)state;
-    memcpy(id, submit(rig, NULL)->id, sizeof id);
-    fake_engine_start(rig->engine, 0);
-    write_tokens(rig, 0, 0, 3);
-    rig_pump(rig);
-    rig_end(rig);
-    rig_begin(rig);
-    rig_recover(rig);
+    restart_behind(rig, NULL, 3, id);
     fake_engine_start(rig->engine, 0);
     struct engine_token token = {.id = 103, .steps = 6, .n_top = -1};
     fake_engine_write(rig->engine, 0, &token, "2 ", 2);
@@ -185,13 +192,7 @@ static void other_text_of_the_same_token_ends_the_job_too(void **state)
     struct rig *rig = rig_open_durable();
     char id[JOB_ID_CHARS + 1];
     (void)state;
-    memcpy(id, submit(rig, NULL)->id, sizeof id);
-    fake_engine_start(rig->engine, 0);
-    write_tokens(rig, 0, 0, 1);
-    rig_pump(rig);
-    rig_end(rig);
-    rig_begin(rig);
-    rig_recover(rig);
+    restart_behind(rig, NULL, 1, id);
     fake_engine_start(rig->engine, 0);
     struct engine_token token = {.id = 100, .steps = 4, .n_top = -1};
     fake_engine_write(rig->engine, 0, &token, "x ", 2);
@@ -338,14 +339,9 @@ static void take_range(Latentd__V1__JobSpec *message)
 static void a_depth_that_the_clock_chose_is_taken_from_the_log(void **state)
 {
     struct rig *rig = rig_open_durable();
+    char id[JOB_ID_CHARS + 1];
     (void)state;
-    submit(rig, take_range);
-    fake_engine_start(rig->engine, 0);
-    write_tokens(rig, 0, 0, 3);
-    rig_pump(rig);
-    rig_end(rig);
-    rig_begin(rig);
-    rig_recover(rig);
+    restart_behind(rig, take_range, 3, id);
     const struct spec_depth *depth = &fake_engine_spec(rig->engine, 0)->depth;
     assert_int_equal(depth->n_at, 1);
     assert_int_equal(depth->at[0].token, 2);
