@@ -117,24 +117,37 @@ bool rpc_field_is_binary(const void *name, size_t name_len)
     return name_len >= 4 && memcmp((const char *)name + name_len - 4, "-bin", 4) == 0;
 }
 
-static bool begins_with(const uint8_t *name, size_t len, const char *word)
+/* Names that HTTP or gRPC have a use for; asked for every field of every call, so lengths first. */
+#define TAKEN(text)                                                                                \
+    {                                                                                              \
+        sizeof text - 1, text                                                                      \
+    }
+static const struct {
+    size_t len;
+    char name[18];
+} taken[] = {TAKEN("content-type"),   TAKEN("te"),
+             TAKEN("authorization"),  TAKEN("connection"),
+             TAKEN("keep-alive"),     TAKEN("proxy-connection"),
+             TAKEN("host"),           TAKEN("upgrade"),
+             TAKEN("content-length"), TAKEN("transfer-encoding")};
+
+static bool is_taken(const uint8_t *name, size_t len)
 {
-    return len >= strlen(word) && memcmp(name, word, strlen(word)) == 0;
+    if (len >= 5 && memcmp(name, "grpc-", 5) == 0)
+        return true;
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        if (taken[i].len == len && memcmp(name, taken[i].name, len) == 0)
+            return true;
+    return false;
 }
 
 bool rpc_field_is_custom(const uint8_t *name, size_t name_len)
 {
-    static const char *const taken[] = {
-        "content-type",     "te",   "authorization", "connection",     "keep-alive",
-        "proxy-connection", "host", "upgrade",       "content-length", "transfer-encoding"};
-    if (name_len == 0 || begins_with(name, name_len, "grpc-"))
+    if (name_len == 0 || is_taken(name, name_len))
         return false;
     for (size_t i = 0; i < name_len; i++)
         if (!(name[i] >= 'a' && name[i] <= 'z') && !(name[i] >= '0' && name[i] <= '9') &&
             name[i] != '-' && name[i] != '_' && name[i] != '.')
-            return false;
-    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
-        if (strlen(taken[i]) == name_len && memcmp(name, taken[i], name_len) == 0)
             return false;
     return true;
 }
