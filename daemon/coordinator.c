@@ -100,7 +100,8 @@ static void name_numerics(struct served *served)
                                                  sizeof served->tier_id + sizeof served->kv_format +
                                                  sizeof served->kv_policy + 32,
                   "room for all parts");
-    static_assert(sizeof served->numerics <= JOB_NUMERICS_BYTES, "a job records it");
+    static_assert(sizeof served->numerics + 64 <= JOB_NUMERICS_BYTES,
+                  "a job records it, and what defaults gave the job");
     snprintf(served->numerics, sizeof served->numerics, "model %s, %s, tier %s, keys %s, %s",
              served->hash, served->format, served->tier_id, served->kv_format, served->kv_policy);
 }

@@ -137,6 +137,9 @@ void live_end(struct live *live, enum engine_finish how, const struct ltd_err *w
 
 /* ---- job_restart.c ---- */
 
+/* The process's numerics, and what its defaults gave a job that left these open. */
+void live_name_numerics(const struct job_table *table, const struct job_spec *spec,
+                        char text[JOB_NUMERICS_BYTES]);
 /* What is left of the time that the job was given, when its work begins. */
 void live_count_time(struct live *live);
 /* LTD_E_UNAVAILABLE: the job is unfinished, and nothing can be done about it here any more. */

@@ -17,6 +17,7 @@
  *
  * Rules: docs/job-events.md#restart.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,6 +95,11 @@ static int read_tokens(struct reading *r, struct store *store, const struct job 
 
 /* ------------------------------------------------------------------------------ making the spec */
 
+/* What the accepting process gave a job whose spec leaves it open. */
+struct defaults {
+    int max_tokens, max_steps;
+};
+
 /* What is left of a time that began at `begin_us`; at least 1, because 0 means no limit. */
 static uint64_t left_ms(uint64_t limit_ms, int64_t begin_us, int64_t now_us)
 {
@@ -126,6 +132,54 @@ static void fix_depth(struct job_spec *spec, int32_t token, int32_t steps)
     depth->n_at++;
 }
 
+#define DEFAULTS_FORMAT ", max_tokens %d, max_steps %d"
+
+void live_name_numerics(const struct job_table *table, const struct job_spec *spec,
+                        char text[JOB_NUMERICS_BYTES])
+{
+    snprintf(text, JOB_NUMERICS_BYTES, "%s" DEFAULTS_FORMAT, table->config.numerics,
+             spec->max_tokens, spec->depth.rule.max_steps);
+}
+
+/* What defaults gave the job; zeros when its log does not say. False: other numerics. */
+static bool read_numerics(const struct job_table *table, const struct job *job,
+                          struct defaults *given)
+{
+    const char *ours = table->config.numerics;
+    size_t len = strlen(ours);
+    *given = (struct defaults){0};
+    if (strncmp(job->numerics, ours, len) != 0)
+        return false;
+    return !job->numerics[len] ||
+           sscanf(job->numerics + len, DEFAULTS_FORMAT, &given->max_tokens, &given->max_steps) == 2;
+}
+
+/* What the spec leaves open is what it was when the job was accepted, whatever this process would
+ * give it: an answer does not change in the middle. */
+static void fill_defaults(Latentd__V1__JobSpec *message, const struct defaults *given)
+{
+    uint32_t max_steps = given->max_steps > 0 ? (uint32_t)given->max_steps : 0;
+    Latentd__V1__Depth *depth = message->depth;
+    if (message->max_tokens == 0 && given->max_tokens > 0)
+        message->max_tokens = (uint32_t)given->max_tokens;
+    if (depth && depth->mode_case == LATENTD__V1__DEPTH__MODE_ADAPTIVE &&
+        depth->adaptive->max_steps == 0)
+        depth->adaptive->max_steps = max_steps;
+    if (depth && depth->mode_case == LATENTD__V1__DEPTH__MODE_RANGE && depth->range->max_steps == 0)
+        depth->range->max_steps = max_steps;
+}
+
+/* A default depth follows from the model, unless the process allows less. */
+static int check_defaults(const struct job_spec *spec, const struct defaults *given,
+                          struct ltd_err *err)
+{
+    if (given->max_steps == 0 || spec->depth.rule.max_steps == given->max_steps)
+        return 0;
+    return ltd_fail(err, LTD_E_PRECONDITION,
+                    "it was begun with %d steps, here it has %d (max_steps)", given->max_steps,
+                    spec->depth.rule.max_steps);
+}
+
 static struct job_spec *decode_spec(struct job_table *table, const struct job *job,
                                     job_decode_fn decode, void *arg, struct ltd_err *err)
 {
@@ -138,10 +192,17 @@ static struct job_spec *decode_spec(struct job_table *table, const struct job *j
             ltd_fail(err, LTD_E_CORRUPT, "its spec cannot be read");
     }
     ltd_bytes_fini(&wire);
-    struct job_spec *spec = message ? decode(arg, message, err) : NULL;
-    if (message)
-        latentd__v1__job_spec__free_unpacked(message, NULL);
-    return spec;
+    if (!message)
+        return NULL;
+    struct defaults given;
+    read_numerics(table, job, &given);
+    fill_defaults(message, &given);
+    struct job_spec *spec = decode(arg, message, err);
+    latentd__v1__job_spec__free_unpacked(message, NULL);
+    if (!spec || check_defaults(spec, &given, err) == 0)
+        return spec;
+    spec_destroy(spec);
+    return NULL;
 }
 
 /* What the job was, as it stands in its log, over what its spec alone says. */
@@ -202,7 +263,8 @@ static int wait_for_numerics(struct job_table *table, const struct job *job, str
 /* 0: the job goes on as it is; -1 and `why`: it cannot. */
 static int check_numerics(const struct job_table *table, const struct job *job, struct ltd_err *why)
 {
-    if (strcmp(job->numerics, table->config.numerics) == 0)
+    struct defaults given;
+    if (read_numerics(table, job, &given))
         return 0;
     ltd_fail(why, LTD_E_PRECONDITION,
              "the job was begun with %.160s; this process has %.160s, which gives other bytes",

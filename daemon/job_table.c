@@ -145,6 +145,8 @@ static void append_queued(struct live *live)
 {
     struct job_table *table = live->table;
     struct job_event event = {.kind = JOB_EV_QUEUED, .time_us = ltd_wall_us()};
+    char numerics[JOB_NUMERICS_BYTES];
+    live_name_numerics(table, live->spec, numerics);
     event.queued = (struct job_queued){
         .request_id = live->request_id,
         .label = live->spec->label,
@@ -152,7 +154,7 @@ static void append_queued(struct live *live)
         .client = live->spec->client,
         .continues = live->spec->continues,
         .owner = live->owner,
-        .numerics = table->config.numerics,
+        .numerics = numerics,
         .is_attached = live->is_attached,
         .seed = live->spec->seed,
         .prompt_tokens = (uint32_t)live->spec->n_prompt,

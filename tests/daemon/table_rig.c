@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+int32_t rig_default_tokens = 10;
+
 void rig_begin(struct rig *rig)
 {
     struct ltd_err err = {0};
@@ -114,7 +116,7 @@ struct job_spec *rig_decode(void *arg, const Latentd__V1__JobSpec *message, stru
     (void)err;
     struct job_spec *spec = make_spec(latentd__v1__job_spec__get_packed_size(message));
     latentd__v1__job_spec__pack(message, spec->wire);
-    spec->max_tokens = (int32_t)message->max_tokens;
+    spec->max_tokens = message->max_tokens ? (int32_t)message->max_tokens : rig_default_tokens;
     spec->seed = message->sampling ? message->sampling->seed : 0;
     if (message->priority_set_case)
         spec->priority = (int32_t)message->priority;

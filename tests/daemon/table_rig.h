@@ -43,6 +43,9 @@ struct job_spec *rig_make_spec(uint8_t variant);
  * seed, priority, max_run_ms and whether the depth is a range. */
 struct job_spec *rig_decode(void *arg, const Latentd__V1__JobSpec *message, struct ltd_err *err);
 
+/* max_tokens of a spec that leaves it open; 10. */
+extern int32_t rig_default_tokens;
+
 /* What somebody who asked was told. */
 struct told {
     int n;

@@ -311,6 +311,26 @@ static void a_job_of_other_numerics_fails_where_that_is_configured(void **state)
     rig_close(rig);
 }
 
+static void leave_open(Latentd__V1__JobSpec *message)
+{
+    message->max_tokens = 0;
+}
+
+static void what_a_default_gave_a_job_stays_when_the_default_changes(void **state)
+{
+    struct rig *rig = rig_open_durable();
+    (void)state;
+    submit(rig, leave_open);
+    int32_t max_tokens = fake_engine_spec(rig->engine, 0)->max_tokens;
+    rig_end(rig);
+    rig_begin(rig);
+    rig_default_tokens = max_tokens - 3;
+    assert_int_equal(rig_recover(rig), 1);
+    rig_default_tokens = max_tokens;
+    assert_int_equal(fake_engine_spec(rig->engine, 0)->max_tokens, max_tokens);
+    rig_close(rig);
+}
+
 static void the_priority_is_the_last_one_it_had(void **state)
 {
     struct rig *rig = rig_open_durable();
@@ -484,7 +504,7 @@ static void request_ids_of_two_owners_are_two(void **state)
     assert_ptr_not_equal(first, second);
     assert_ptr_equal(first, again);
     assert_string_equal(first->owner, "alice");
-    assert_string_equal(first->numerics, "here");
+    assert_string_equal(first->numerics, "here, max_tokens 10, max_steps 0");
     rig_close(rig);
 }
 
@@ -708,6 +728,7 @@ int main(void)
         cmocka_unit_test(a_job_whose_call_died_with_the_process_has_failed),
         cmocka_unit_test(a_job_of_other_numerics_waits_and_can_be_cancelled),
         cmocka_unit_test(a_job_of_other_numerics_fails_where_that_is_configured),
+        cmocka_unit_test(what_a_default_gave_a_job_stays_when_the_default_changes),
         cmocka_unit_test(the_priority_is_the_last_one_it_had),
         cmocka_unit_test(a_depth_that_the_clock_chose_is_taken_from_the_log),
         cmocka_unit_test(time_limits_go_on_counting_while_nobody_serves),

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stop parks jobs and the next process goes on with them; what it cannot go on with waits or fails, as configured;
 one log belongs to one daemon."""
+import hashlib
 import os
 import signal
 import subprocess
@@ -18,6 +19,32 @@ DEEP = dict(max_steps=4096, kv_slots=4, threads=1, drain_seconds=600)
 
 def long_spec(depth=500, tokens=30, **fields):
     return make_spec(PROMPT, depth=depth, max_tokens=tokens, seed=3, ignore_eos=True, logprobs=1, **fields)
+
+
+class WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Calls of the one whose token it is."""
+
+    def __init__(self, token):
+        self.token = token
+
+    def _add(self, details):
+        return details._replace(metadata=list(details.metadata or ()) + [("authorization", "Bearer " + self.token)])
+
+    def intercept_unary_unary(self, continuation, details, request):
+        return continuation(self._add(details), request)
+
+    def intercept_unary_stream(self, continuation, details, request):
+        return continuation(self._add(details), request)
+
+
+def access_file(path, limits):
+    """alice and bob, each with a token of that name."""
+    with open(path, "w") as file:
+        for name in ("alice", "bob"):
+            file.write("token sha256:%s %s inference jobs cluster\n" % (hashlib.sha256(name.encode()).hexdigest(), name))
+        file.write(limits + "\n")
+    os.chmod(path, 0o600)
+    return path
 
 
 def first_tokens(call):
@@ -155,6 +182,54 @@ class Restart(harness.Case):
         self.assertIn(str(service.daemon.pid), second.stdout.decode())
         self.assertEqual(service.daemon.api().status().state, "serving")
         self.assertEqual(service.drain(), 0)
+
+    def as_user(self, service, name):
+        return harness.Api(grpc.intercept_channel(service.daemon.channel(), WithToken(name)))
+
+    def test_jobs_belong_to_their_owners_after_a_restart_too(self):
+        service = Service(harness.TINY, DEEP)
+        self.addCleanup(service.close)
+        service.options["access_file"] = access_file(os.path.join(service.dir, "access"), "limits alice queued=1 running=1")
+        service.start()
+        alice, bob = self.as_user(service, "alice"), self.as_user(service, "bob")
+        running = alice.submit(long_spec(label="hers"), "same").name
+        first_tokens(alice.watch(running))
+        waiting = alice.submit(long_spec(depth=3, tokens=2), "next").name
+        short = bob.submit(make_spec(PROMPT, depth=2, max_tokens=2, client="his"), "same").name
+        self.assertEqual(bob.finish(short).state, job_pb2.JOB_STATE_SUCCEEDED)
+        service.kill("coordinator")
+
+        service.start()
+        alice, bob = self.as_user(service, "alice"), self.as_user(service, "bob")
+        self.assertEqual({job.name for job in alice.jobs.List(latentd_pb2.ListJobsRequest()).jobs}, {running, waiting})
+        self.assertEqual([job.name for job in bob.jobs.List(latentd_pb2.ListJobsRequest()).jobs], [short])
+        for call in (bob.get, bob.cancel, lambda name: list(bob.watch(name))):
+            with self.assertRaises(grpc.RpcError) as caught:
+                call(running)
+            self.assertEqual(caught.exception.code(), grpc.StatusCode.NOT_FOUND)
+        job = alice.get(running)
+        self.assertEqual((job.spec.label, job.owner, job.client), ("hers", "alice", "alice"))
+        self.assertEqual((bob.get(short).owner, bob.get(short).client), ("bob", "bob/his"))
+        # Request ids are each owner's own, and limits count what was there before.
+        self.assertEqual(alice.submit(long_spec(label="hers"), "same").name, running)
+        self.assertEqual(bob.submit(make_spec(PROMPT, depth=2, max_tokens=2, client="his"), "same").name, short)
+        with self.assertRaises(grpc.RpcError) as caught:
+            alice.submit(long_spec(depth=3, tokens=2))
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        self.assertEqual(alice.get(waiting).state, job_pb2.JOB_STATE_QUEUED)
+        self.assertEqual(alice.cancel(running).state, job_pb2.JOB_STATE_CANCELLED)
+        self.assertEqual(alice.finish(waiting).state, job_pb2.JOB_STATE_SUCCEEDED)
+
+    def test_defaults_that_changed_change_no_job_that_was_begun(self):
+        service = self.service(default_max_tokens=30)
+        spec = make_spec(PROMPT, depth=500, seed=3, ignore_eos=True, logprobs=1)
+        api = service.daemon.api()
+        name = api.submit(spec).name
+        first_tokens(api.watch(name))
+        self.assertEqual(service.drain(), 0)
+        service.start(default_max_tokens=1)
+        job = service.daemon.api().finish(name, seconds=300)
+        assert_same_answer(self, Answer.of_job(job), self.expected(long_spec()), "answer with another default")
 
     def test_systemd_gives_the_place(self):
         service = self.service()
