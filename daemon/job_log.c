@@ -100,15 +100,25 @@ static enum job_finish finish_of(enum engine_finish finish)
     return JOB_FINISH_ERROR;
 }
 
+/* Text that was held back belongs behind the last token of the log. The engine's is another where the
+ * log has a hole, or where a restart had not come to that token again. */
+static bool has_tail(const struct live *live)
+{
+    return !live->is_failed && !live->expected.is_due;
+}
+
 static void fill_finished(const struct live *live, const struct engine_event *from,
                           struct job_event *event)
 {
     *event = (struct job_event){0};
     event->time_us = from->time_us;
-    event->text = from->text;
-    event->text_len = from->text_len;
+    event->text = has_tail(live) ? from->text : NULL;
+    event->text_len = has_tail(live) ? from->text_len : 0;
     event->finished.reason = finish_of(from->finish);
+    /* Before a restart has come to the last token again the engine knows less than the log. */
     event->finished.total_steps = from->total_steps;
+    if (live->expected.is_due && from->total_steps < live->job->total_steps)
+        event->finished.total_steps = live->job->total_steps;
     event->finished.late = from->late;
     event->finished.error = from->error;
     if (live->is_failed) {

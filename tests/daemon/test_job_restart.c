@@ -187,6 +187,74 @@ static void another_token_than_before_ends_the_job_and_is_not_appended(void **st
     rig_close(rig);
 }
 
+struct tail {
+    size_t len;
+};
+
+static bool note_tail(void *arg, const struct job_event *event)
+{
+    if (event->kind >= JOB_EV_SUCCEEDED && event->kind <= JOB_EV_FAILED)
+        ((struct tail *)arg)->len = event->text_len;
+    return true;
+}
+
+static size_t tail_of(struct rig *rig, const struct job *job)
+{
+    struct tail tail = {SIZE_MAX};
+    assert_int_equal(store_read(rig->store, job, 0, note_tail, &tail, NULL), 0);
+    return tail.len;
+}
+
+/* What the engine holds back then lies before the last token, whose text the log has. */
+static void an_end_before_the_last_token_came_again_repeats_no_text(void **state)
+{
+    struct rig *rig = rig_open_durable();
+    char id[JOB_ID_CHARS + 1];
+    (void)state;
+    memcpy(id, submit(rig, NULL)->id, sizeof id);
+    fake_engine_start(rig->engine, 0);
+    write_tokens(rig, 0, 0, 3);
+    struct engine_token deep = {
+        .id = 103, .steps = 1000, .n_top = -1}; /* more than the engine says */
+    fake_engine_write(rig->engine, 0, &deep, "3 ", 2);
+    rig_pump(rig);
+    uint64_t steps = find(rig, id)->total_steps;
+    rig_end(rig);
+    rig_begin(rig);
+    rig_recover(rig);
+    fake_engine_start(rig->engine, 0);
+    fake_engine_finish_late(rig->engine, 0, ENGINE_FINISH_DEADLINE, "1 ");
+    rig_pump(rig);
+    const struct job *job = find(rig, id);
+    assert_int_equal(job->finish, JOB_FINISH_DEADLINE);
+    assert_int_equal(tail_of(rig, job), 0);
+    assert_int_equal(job->total_steps, steps);
+    rig_close(rig);
+}
+
+static void text_behind_a_token_that_is_not_in_the_log_is_not_in_it_either(void **state)
+{
+    struct rig *rig = rig_open_durable();
+    char id[JOB_ID_CHARS + 1];
+    (void)state;
+    memcpy(id, submit(rig, NULL)->id, sizeof id);
+    fake_engine_start(rig->engine, 0);
+    write_tokens(rig, 0, 0, 1);
+    rig_pump(rig);
+    rig_end(rig);
+    rig_begin(rig);
+    rig_recover(rig);
+    fake_engine_obey_cancels(rig->engine, false);
+    fake_engine_start(rig->engine, 0);
+    write_tokens(rig, 0, 1, 2);
+    fake_engine_finish_late(rig->engine, 0, ENGINE_FINISH_EOS, "held");
+    rig_pump(rig);
+    const struct job *job = find(rig, id);
+    assert_int_equal(job->error_code, LTD_E_CORRUPT);
+    assert_int_equal(tail_of(rig, job), 0);
+    rig_close(rig);
+}
+
 static void other_text_of_the_same_token_ends_the_job_too(void **state)
 {
     struct rig *rig = rig_open_durable();
@@ -723,6 +791,8 @@ int main(void)
         cmocka_unit_test(a_job_survives_many_restarts),
         cmocka_unit_test(jobs_that_had_not_begun_begin_in_their_order),
         cmocka_unit_test(another_token_than_before_ends_the_job_and_is_not_appended),
+        cmocka_unit_test(an_end_before_the_last_token_came_again_repeats_no_text),
+        cmocka_unit_test(text_behind_a_token_that_is_not_in_the_log_is_not_in_it_either),
         cmocka_unit_test(other_text_of_the_same_token_ends_the_job_too),
         cmocka_unit_test(a_job_of_a_call_ends_with_the_process),
         cmocka_unit_test(a_job_whose_call_died_with_the_process_has_failed),
