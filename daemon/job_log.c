@@ -46,6 +46,14 @@ static void retry_end(struct live *live)
     free(tail); /* the job itself may be gone by now */
 }
 
+/* Whoever wanted the job away is told when a kill cannot bring it back. */
+static void on_forgotten(void *arg, const struct ltd_err *result)
+{
+    struct live *live = arg;
+    live_answer_waiters(live, true, NULL, result);
+    live_destroy(live);
+}
+
 /* FINISHED is in the log: the last time that anybody hears of the job here. */
 static void on_finished_kept(void *arg, const struct ltd_err *result)
 {
@@ -70,12 +78,14 @@ static void on_finished_kept(void *arg, const struct ltd_err *result)
     if (is_kept && table->config.on_finished)
         table->config.on_finished(table->config.hook_arg, job);
     struct job_watcher *watchers = live_detach_watchers(live);
-    bool forget = live->is_deleted && is_kept;
-    if (forget)
-        store_forget(table->config.store, job);
-    live_answer_waiters(live, true, forget ? NULL : job, is_kept ? &ok : result);
-    live_tell_watchers(watchers);
-    live_destroy(live);
+    if (live->is_deleted && is_kept) {
+        live_tell_watchers(watchers);
+        store_forget(table->config.store, job, on_forgotten, live);
+    } else {
+        live_answer_waiters(live, true, job, is_kept ? &ok : result);
+        live_tell_watchers(watchers);
+        live_destroy(live);
+    }
     store_expire(table->config.store, ltd_wall_us());
     live_place_waiting(table);
 }

@@ -496,17 +496,42 @@ void job_table_cancel(struct job_table *table, const struct job *job, enum engin
     live_stop_work(live, how);
 }
 
+/* Who deletes a job that has finished. */
+struct deletion {
+    job_answer_fn answer;
+    void *arg;
+};
+
+static void on_forgotten(void *arg, const struct ltd_err *result)
+{
+    struct deletion deletion = *(struct deletion *)arg;
+    free(arg);
+    deletion.answer(deletion.arg, NULL, result);
+}
+
+static int forget_finished(struct job_table *table, const struct job *job, job_answer_fn answer,
+                           void *arg, struct ltd_err *err)
+{
+    if (!job_state_is_final(job->state)) {
+        live_refuse_parked(job, err);
+        return -1;
+    }
+    struct deletion *deletion = malloc(sizeof *deletion);
+    if (!deletion)
+        return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a request");
+    *deletion = (struct deletion){answer, arg};
+    store_forget(table->config.store, job, on_forgotten, deletion);
+    return 0;
+}
+
 void job_table_delete(struct job_table *table, const struct job *job, job_answer_fn answer,
                       void *arg)
 {
     struct ltd_err err = {0};
     struct live *live = find_live(table, job);
     if (is_out_of_reach(live)) {
-        if (job_state_is_final(job->state))
-            store_forget(table->config.store, job);
-        else
-            live_refuse_parked(job, &err);
-        answer(arg, NULL, &err);
+        if (forget_finished(table, job, answer, arg, &err) != 0)
+            answer(arg, NULL, &err);
         return;
     }
     if (live_add_waiter(live, true, answer, arg) != 0) {

@@ -151,7 +151,7 @@ void job_table_set_priority(struct job_table *table, const struct job *job, uint
 void job_table_cancel(struct job_table *table, const struct job *job, enum engine_finish finish,
                       job_answer_fn answer, void *arg);
 
-/* job_table_delete - as cancel; then the job is forgotten. LTD_E_NOT_FOUND when somebody else's
+/* job_table_delete - as cancel; then the job is forgotten, and that is in the log before the answer. LTD_E_NOT_FOUND when somebody else's
  * delete was faster. */
 void job_table_delete(struct job_table *table, const struct job *job, job_answer_fn answer,
                       void *arg);

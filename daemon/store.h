@@ -107,7 +107,7 @@ struct store_ops {
                    size_t max, bool *more);
     void (*pin)(struct store *store, const struct job *job);
     void (*unpin)(struct store *store, const struct job *job);
-    void (*forget)(struct store *store, const struct job *job);
+    void (*forget)(struct store *store, const struct job *job, store_done_fn done, void *arg);
     size_t (*expire)(struct store *store, int64_t now_us);
     void (*usage)(struct store *store, const char *owner, struct store_usage *out);
     void (*health)(struct store *store, struct store_health *out);
@@ -180,10 +180,16 @@ static inline void store_unpin(struct store *store, const struct job *job)
     store->ops->unpin(store, job);
 }
 
-/* store_forget - the job's id and request id are free again. The job must be finished. */
-static inline void store_forget(struct store *store, const struct job *job)
+/*
+ * store_forget - the job's id and request id are free again, at once. The job must be finished.
+ *
+ * done  called when it will not come back, also after a kill: with LTD_OK, or LTD_E_UNAVAILABLE
+ *       when the log was stopped first and does not know. NULL: nobody waits for that
+ */
+static inline void store_forget(struct store *store, const struct job *job, store_done_fn done,
+                                void *arg)
 {
-    store->ops->forget(store, job);
+    store->ops->forget(store, job, done, arg);
 }
 
 /* store_expire - apply the retention; returns how many jobs were forgotten. */

@@ -161,14 +161,17 @@ static void memory_unpin(struct store *store, const struct job *job)
         free_entry(e);
 }
 
-static void memory_forget(struct store *store, const struct job *job)
+static void memory_forget(struct store *store, const struct job *job, store_done_fn done, void *arg)
 {
+    static const struct ltd_err ok = {0};
     struct entry *e = entry_of(job);
     ltd_assert(job_state_is_final(job->state) && !e->e.is_forgotten, job->state, e->e.is_forgotten);
     store_index_remove(&of(store)->index, &e->e);
     e->e.is_forgotten = true;
     if (e->e.n_pins == 0)
         free_entry(e);
+    if (done)
+        done(arg, &ok);
 }
 
 static size_t memory_expire(struct store *store, int64_t now_us)
@@ -181,7 +184,7 @@ static size_t memory_expire(struct store *store, int64_t now_us)
             break;
         if (e->n_pins > 0)
             continue;
-        memory_forget(store, &e->job);
+        memory_forget(store, &e->job, NULL, NULL);
         n++;
     }
     return n;

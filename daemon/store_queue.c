@@ -87,7 +87,7 @@ void store_queue_add(struct durable *d, struct store_waiting *take_w)
     bool is_early = take_w->op.kind == STORE_OP_NONE && d->is_stalled && !take_w->kept;
     if (take_w->kept)
         take_w->kept->n_waiting++;
-    if (is_append(&take_w->op))
+    if (take_w->done)
         note_waiting(d, 1);
     store_list_add(is_early ? &d->early : &d->queue, &take_w->op);
     wake_up(d);
@@ -145,6 +145,7 @@ static void tell(struct durable *d, struct store_waiting *w)
 static void note_forgotten(struct durable *d, struct store_waiting *w)
 {
     struct kept *k = w->kept;
+    answer(d, w);
     if (k->e.n_pins == 0 || k->has_log)
         store_queue_purge(d, w);
     else
@@ -391,7 +392,7 @@ static bool commit_now(struct durable *d, uint64_t deadline_ns)
 
 static void answer_unwritten(struct durable *d, struct store_waiting *w)
 {
-    if (w->op.kind == STORE_OP_EVENT)
+    if (w->op.kind != STORE_OP_NONE)
         ltd_fail(&w->result, LTD_E_UNAVAILABLE, "the service ended before this was written");
     answer(d, w);
 }
@@ -403,16 +404,14 @@ static void answer_rest(struct durable *d)
     struct store_op *op;
     store_list_init(&rest);
     for (op = d->is_batch_out ? d->batch.first : NULL; op; op = op->next)
-        if (is_append(op))
-            answer_unwritten(d, (struct store_waiting *)op);
+        answer_unwritten(d, (struct store_waiting *)op);
     tell_all(d, &d->early);
     while ((op = take_first(&d->queue))) {
-        if (!is_append(op)) {
-            store_list_add(&rest, op);
-            continue;
-        }
         answer_unwritten(d, (struct store_waiting *)op);
-        free_waiting(d, (struct store_waiting *)op);
+        if (is_append(op))
+            free_waiting(d, (struct store_waiting *)op);
+        else
+            store_list_add(&rest, op);
     }
     store_list_join(&d->queue, &rest);
 }

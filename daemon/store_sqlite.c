@@ -370,7 +370,8 @@ static void durable_unpin(struct store *store, const struct job *job)
     durable_release(d, k);
 }
 
-static void durable_forget(struct store *store, const struct job *job)
+static void durable_forget(struct store *store, const struct job *job, store_done_fn done,
+                           void *arg)
 {
     struct durable *d = of(store);
     struct kept *k = kept_of(job);
@@ -378,7 +379,14 @@ static void durable_forget(struct store *store, const struct job *job)
     store_index_remove(&d->index, &k->e);
     k->e.is_forgotten = true;
     k->leave.op.kind = STORE_OP_FORGET;
+    k->leave.done = d->is_stopped ? NULL : done;
+    k->leave.arg = arg;
     store_queue_add(d, &k->leave);
+    if (d->is_stopped && done) {
+        struct ltd_err why;
+        ltd_fail(&why, LTD_E_UNAVAILABLE, "the service has ended");
+        done(arg, &why);
+    }
 }
 
 static size_t durable_expire(struct store *store, int64_t now_us)
@@ -391,7 +399,7 @@ static size_t durable_expire(struct store *store, int64_t now_us)
             break;
         if (e->n_pins > 0)
             continue;
-        durable_forget(store, &e->job);
+        durable_forget(store, &e->job, NULL, NULL);
         n++;
     }
     return n;

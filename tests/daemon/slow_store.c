@@ -153,9 +153,9 @@ static void slow_unpin(struct store *store, const struct job *job)
     store_unpin(of(store)->memory, job);
 }
 
-static void slow_forget(struct store *store, const struct job *job)
+static void slow_forget(struct store *store, const struct job *job, store_done_fn done, void *arg)
 {
-    store_forget(of(store)->memory, job);
+    store_forget(of(store)->memory, job, done, arg);
 }
 
 static size_t slow_expire(struct store *store, int64_t now_us)

@@ -612,7 +612,7 @@ static void the_tokens_of_a_log_come_one_by_one_and_whole(void **state)
             fail_msg("token %d: %s", i, err.msg);
         expect_stored_equal(found, &expected);
         if (i == 1)
-            store_forget(rig.store, rig.job);
+            store_forget(rig.store, rig.job, NULL, NULL);
     }
     assert_null(continuation_tokens_next(&tokens, &err));
     assert_int_equal(err.code, LTD_E_CORRUPT);

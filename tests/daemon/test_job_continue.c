@@ -402,7 +402,7 @@ static void a_continuation_can_be_repeated_when_the_old_job_is_forgotten(void **
     rig_submit(rig, make_spec(N_OLD + 3), "plain", &plain);
     slow_store_release_all(rig->store);
     ask_more(rig, old, 3, 6, "req", &first);
-    store_forget(rig->store, old);
+    store_forget(rig->store, old, NULL, NULL);
     for (int round = 0; round < 2; round++) { /* on its way into the log; in it */
         repeat(rig, old_id, 3, 6, "req", &told);
         slow_store_release_all(rig->store);

@@ -252,7 +252,7 @@ static void pages_of_a_list_hold_every_job_once_newest_first(void **state)
         memcpy(before, page[got - 1]->id, sizeof before);
         if (n == 8) { /* the job that the page ended with goes: the next page is the same */
             rig_append(store, before, rig_finished(JOB_FINISH_CANCELLED, 1));
-            store_forget(store, store_find(store, before));
+            store_forget(store, store_find(store, before), NULL, NULL);
         }
     }
     assert_int_equal(n, 25);
@@ -364,7 +364,7 @@ static void a_pinned_job_outlives_its_being_forgotten(void **state)
     store_pin(store, job);
     store_pin(store, job); /* by two readers, say a watch and a continuation */
     assert_int_equal(store_expire(store, 100), 0); /* retention waits for readers */
-    store_forget(store, job);                      /* delete does not */
+    store_forget(store, job, NULL, NULL);                      /* delete does not */
     assert_null(store_find(store, id));
     assert_int_equal(store_read(store, job, 0, see, &seen, NULL), 0);
     assert_int_equal(seen.n, 2);

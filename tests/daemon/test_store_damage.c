@@ -274,7 +274,7 @@ static void a_job_that_cannot_be_made_whole_is_listed_as_failed(void **state)
     assert_non_null(strstr(err.msg, "damaged from event 5 on"));
     assert_int_equal(rig_sql("SELECT count(*) FROM events WHERE job = 1"), 7); /* left as it was */
     assert_int_equal(rig_append(store, ended->id, rig_priority(3)), LTD_E_CORRUPT);
-    store_forget(store, ended); /* an operator may delete it */
+    store_forget(store, ended, NULL, NULL); /* an operator may delete it */
     rig_close(store);
     store = rig_open();
     assert_null(store_find(store, originals[0].id));

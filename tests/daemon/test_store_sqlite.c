@@ -322,7 +322,7 @@ static void forgetting_deletes_bit_by_bit_and_frees_the_names_at_once(void **sta
     (void)state;
     make_long_job(store, rig_id(&maker, id), 5000);
     assert_int_equal(rig_sql("SELECT count(*) FROM events"), 5003);
-    store_forget(store, store_find(store, id));
+    store_forget(store, store_find(store, id), NULL, NULL);
     assert_null(store_find(store, id));
     assert_null(store_find_request(store, "", "req"));
     assert_int_equal(rig_append(store, rig_id(&maker, id), rig_queued("req", "")), LTD_OK);
@@ -339,7 +339,7 @@ static void what_was_forgotten_stays_so_and_is_deleted_by_the_next_process(void 
     char id[JOB_ID_CHARS + 1];
     (void)state;
     make_long_job(store, rig_id(&maker, id), 5000);
-    store_forget(store, store_find(store, id));
+    store_forget(store, store_find(store, id), NULL, NULL);
     rig_close(store);
     assert_int_equal(rig_sql("SELECT count(*) FROM purges"), 1);
     store = rig_open();
@@ -348,6 +348,46 @@ static void what_was_forgotten_stays_so_and_is_deleted_by_the_next_process(void 
     await_rows(store, "SELECT count(*) FROM purges", 0);
     /* A number is not used again while anything of it may be left. */
     assert_int_equal(rig_sql("SELECT min(job) > 1 FROM events"), 1);
+    rig_close(store);
+}
+
+struct forgotten {
+    int n;
+    enum ltd_code code;
+    int64_t n_rows; /* of jobs, when it was told */
+};
+
+static void note_forgotten(void *arg, const struct ltd_err *result)
+{
+    struct forgotten *f = arg;
+    f->n++;
+    f->code = result->code;
+    f->n_rows = rig_sql("SELECT count(*) FROM jobs");
+}
+
+static void who_deletes_is_told_when_a_kill_cannot_bring_the_job_back(void **state)
+{
+    struct store *store = rig_open();
+    struct job_id_maker maker = {0};
+    struct forgotten told = {0}, last = {0};
+    char ids[2][JOB_ID_CHARS + 1];
+    (void)state;
+    make_long_job(store, rig_id(&maker, ids[0]), 5);
+    assert_int_equal(rig_append(store, rig_id(&maker, ids[1]), rig_queued("", "")), LTD_OK);
+    assert_int_equal(rig_append(store, ids[1], rig_finished(JOB_FINISH_CANCELLED, 5)), LTD_OK);
+    const struct job *second = store_find(store, ids[1]);
+    store_forget(store, store_find(store, ids[0]), note_forgotten, &told);
+    assert_int_equal(told.n, 0);
+    assert_null(store_find(store, ids[0]));
+    rig_settle(store);
+    assert_int_equal(told.n, 1);
+    assert_int_equal(told.code, LTD_OK);
+    assert_int_equal(told.n_rows, 1);
+    store_forget(store, second, note_forgotten, &last);
+    store_stop(store); /* commits what waits, and answers it */
+    assert_int_equal(last.n, 1);
+    assert_int_equal(last.code, LTD_OK);
+    assert_int_equal(last.n_rows, 0);
     rig_close(store);
 }
 
@@ -361,7 +401,7 @@ static void a_reader_keeps_a_forgotten_job_on_disk(void **state)
     make_long_job(store, rig_id(&maker, id), 50);
     const struct job *job = store_find(store, id);
     store_pin(store, job);
-    store_forget(store, job);
+    store_forget(store, job, NULL, NULL);
     for (int i = 0; i < 5; i++)
         rig_append(store, rig_id(&maker, other), rig_queued("", ""));
     assert_int_equal(rig_sql("SELECT count(*) FROM jobs WHERE num = 1"), 0);
@@ -485,6 +525,7 @@ int main(void)
         RIG_CASE(usage_is_counted_by_owner),
         RIG_CASE(a_log_that_is_opened_again_holds_the_same_at_every_prefix),
         RIG_CASE(a_clock_that_was_set_back_changes_neither_order_nor_age),
+        RIG_CASE(who_deletes_is_told_when_a_kill_cannot_bring_the_job_back),
         RIG_CASE(forgetting_deletes_bit_by_bit_and_frees_the_names_at_once),
         RIG_CASE(what_was_forgotten_stays_so_and_is_deleted_by_the_next_process),
         RIG_CASE(a_reader_keeps_a_forgotten_job_on_disk),
