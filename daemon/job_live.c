@@ -171,6 +171,8 @@ static bool is_owner_served(const struct live *live)
         most = table->config.max_running(table->config.hook_arg, live->owner);
     if (most == 0)
         return false;
+    if (live->spec->priority == SPEC_PRIORITY_HOLD)
+        return true; /* it would take a place from the owner's others until it is let go */
     for (const struct live *l = table->first; l && n < most; l = l->next)
         n += l->stage == LIVE_WORKING && strcmp(l->owner, live->owner) == 0;
     return n >= most;

@@ -415,16 +415,18 @@ static void on_priority_kept(void *arg, const struct ltd_err *result)
 {
     struct priority_change *change = arg;
     struct live *live = change->live;
+    struct job_table *table = live->table;
     bool is_kept = result->code == LTD_OK;
     live->n_priorities--;
     if (is_kept && live->stage == LIVE_WORKING)
-        work_queue_set_priority(live->table->config.queue, &live->work, change->priority);
+        work_queue_set_priority(table->config.queue, &live->work, change->priority);
     if (is_kept && live->stage == LIVE_WAITING && live->spec)
         live->spec->priority = change->priority;
     change->answer(change->arg, is_kept ? live->job : NULL, result);
     free(change);
     if (!live_append_done(live) && is_kept)
         live_tell_watchers(live->watchers);
+    live_place_waiting(table); /* it may have been held */
 }
 
 static int check_priority_change(const struct job *job, const struct live *live,

@@ -616,6 +616,36 @@ static void an_owners_jobs_wait_for_each_other_and_nobody_else(void **state)
     rig_close(rig);
 }
 
+static void hold(Latentd__V1__JobSpec *message)
+{
+    message->priority_set_case = LATENTD__V1__JOB_SPEC__PRIORITY_SET_PRIORITY;
+    message->priority = SPEC_PRIORITY_HOLD;
+}
+
+static void a_held_job_takes_no_place_from_its_owners_others(void **state)
+{
+    struct rig *rig = rig_open_durable();
+    struct job_caller alice = {.owner = "alice"};
+    struct told told = {0};
+    (void)state;
+    rig_end(rig);
+    rig->config.max_running = one_at_once;
+    rig_begin(rig);
+    const struct job *held = submit_as(rig, &alice, make_spec(hold), "");
+    const struct job *second = submit_as(rig, &alice, make_spec(NULL), "");
+    assert_int_equal(fake_engine_n_jobs(rig->engine), 1);
+    assert_string_equal(fake_engine_spec(rig->engine, 0)->key, second->id);
+    fake_engine_start(rig->engine, 0);
+    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_EOS, LTD_OK);
+    rig_pump(rig);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), 1);
+    job_table_set_priority(rig->table, held, 5, rig_tell, &told);
+    slow_store_release_all(rig->store);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), 2); /* let go, it begins */
+    assert_int_equal(fake_engine_spec(rig->engine, 1)->priority, 5);
+    rig_close(rig);
+}
+
 static void more_jobs_than_there_is_room_for_wait_for_it(void **state)
 {
     struct rig *rig = rig_open_durable();
@@ -809,6 +839,7 @@ int main(void)
         cmocka_unit_test(what_ends_by_itself_while_it_is_parked_has_ended),
         cmocka_unit_test(request_ids_of_two_owners_are_two),
         cmocka_unit_test(an_owners_jobs_wait_for_each_other_and_nobody_else),
+        cmocka_unit_test(a_held_job_takes_no_place_from_its_owners_others),
         cmocka_unit_test(more_jobs_than_there_is_room_for_wait_for_it),
         cmocka_unit_test(a_job_that_does_not_fit_any_more_fails),
         cmocka_unit_test(a_parked_job_is_neither_cancelled_nor_deleted_nor_changed),
