@@ -241,18 +241,14 @@ static const char *end_text(const struct rpc_conn *conn)
 }
 
 /* What the client opens before it hears of the end is still served, hence the largest number. The
- * PING stands behind the notice, so that its answer proves that the notice was read. */
+ * PING stands behind the notice, so that its answer proves that the notice was read. Nothing is sent
+ * here: a handler may be the one that drains, and a peer that has gone would take its call away. */
 static void announce_end(struct rpc_conn *conn)
 {
-    struct ltd_err err = {0};
     if (conn->state != RPC_CONN_OPEN)
         return;
     gather(conn, NULL);
     put_goaway(conn, INT32_MAX, NGHTTP2_NO_ERROR, end_text(conn));
-    if (rpc_transport_flush(&conn->transport, &err) != 0) {
-        rpc_conn_close_now(conn, RPC_CLOSE_PEER, err.msg);
-        return;
-    }
     nghttp2_submit_ping(conn->h2, NGHTTP2_FLAG_NONE, drain_ping);
     set_state(conn, RPC_CONN_DRAINING);
     rpc_conn_want_flush(conn);
@@ -644,6 +640,8 @@ static void on_secure(void *arg)
     conn->who.certificate = rpc_transport_peer_name(&conn->transport);
     conn->shared->n_handshakes--;
     conn->counts_handshake = false;
+    if (!is_live(conn))
+        return; /* closed while the last bytes of the handshake were on their way */
     switch (rpc_transport_protocol(&conn->transport)) {
     case RPC_TLS_PROTOCOL_H2:
         conn->recognised = true;
@@ -751,6 +749,22 @@ static void flush_pages(struct rpc_conn *conn)
     rpc_conn_want_flush(conn);
 }
 
+/* What was put there outside a flush has not been offered yet; what the kernel did not take is the
+ * back-pressure, and on_room asks for the next flush. True when nothing is pending any more. */
+static bool send_pending(struct rpc_conn *conn)
+{
+    struct ltd_err err = {0};
+    if (rpc_transport_pending_bytes(&conn->transport) == 0)
+        return true;
+    if (rpc_transport_waits_for_room(&conn->transport))
+        return false;
+    if (rpc_transport_flush(&conn->transport, &err) != 0) {
+        rpc_conn_close_now(conn, RPC_CLOSE_PEER, err.msg);
+        return false;
+    }
+    return rpc_transport_pending_bytes(&conn->transport) == 0;
+}
+
 void rpc_conn_flush(struct rpc_conn *conn)
 {
     conn->flush_wanted = false;
@@ -760,8 +774,7 @@ void rpc_conn_flush(struct rpc_conn *conn)
         return;
     resume_put_off(conn);
     dispatch(conn);
-    /* What the kernel did not take is the back-pressure: on_room asks for the next flush. */
-    if (rpc_transport_pending_bytes(&conn->transport) > 0)
+    if (!conn->h2 || !send_pending(conn))
         return;
     int rounds = 0;
     while (flush_round(conn) && rounds < FLUSH_ROUNDS)

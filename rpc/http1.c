@@ -12,9 +12,9 @@ struct head {
     int refused; /* HTTP status of what cannot be read; 0: the rest holds */
     const char *method, *path, *authorization;
     size_t method_len, path_len, authorization_len;
-    int minor;   /* of HTTP/1.x */
-    int n_hosts; /* fields of that name */
-    bool keep_alive;
+    int minor;              /* of HTTP/1.x */
+    int n_hosts;            /* fields of that name */
+    bool keep_alive, close; /* "close" was said: nothing that follows takes it back */
 };
 
 void rpc_http1_init(struct rpc_http1 *http1)
@@ -156,7 +156,7 @@ static void trim(const char **text, size_t *len)
         (*len)--;
 }
 
-/* "close" or "keep-alive" in a list of words; the first of the two wins. */
+/* "close" or "keep-alive" in a list of words; "close" wins, wherever it stands. RFC 9112 §9.3. */
 static void take_connection(const char *value, size_t len, struct head *head)
 {
     while (len > 0) {
@@ -167,10 +167,11 @@ static void take_connection(const char *value, size_t len, struct head *head)
         trim(&word, &word_len);
         if (equals(word, word_len, "close")) {
             head->keep_alive = false;
+            head->close = true;
             return;
         }
         if (equals(word, word_len, "keep-alive"))
-            head->keep_alive = true;
+            head->keep_alive = !head->close;
         value += comma ? n + 1 : n;
         len -= comma ? n + 1 : n;
     }

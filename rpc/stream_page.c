@@ -47,9 +47,21 @@ static const char *verb_name(enum rpc_verb verb)
     return "POST"; /* one is refused like the other */
 }
 
+/* Of two tokens nobody knows which one counts. HTTP/1.1 gets the same answer (http1.c). */
+static void refuse_tokens(struct rpc_call *call)
+{
+    rpc_bearer_wipe(&call->bearer);
+    call->phase = RPC_PHASE_ANSWERED;
+    rpc_stream_answer_http(call, "400");
+}
+
 void rpc_stream_answer_page(struct rpc_call *call)
 {
     struct rpc_page_answer answer;
+    if (call->bearer.broken) {
+        refuse_tokens(call);
+        return;
+    }
     const char *verb = verb_name(call->verb);
     const struct rpc_page_request request = {
         .peer = &call->conn->who,

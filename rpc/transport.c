@@ -234,6 +234,11 @@ size_t rpc_transport_pending_bytes(const struct rpc_transport *t)
     return t->plain.len + t->out.len - t->out_begin;
 }
 
+bool rpc_transport_waits_for_room(const struct rpc_transport *t)
+{
+    return t->polled & UV_WRITABLE;
+}
+
 bool rpc_transport_is_tls(const struct rpc_transport *t)
 {
     return t->tls != NULL;

@@ -241,6 +241,7 @@ static void make_big(void *arg, struct rpc_page_answer *answer)
 const struct rpc_page echo_pages[ECHO_N_PAGES] = {
     {"/plain", make_plain, NULL, 0},
     {"/big", make_big, NULL, 0},
+    {"/secret", make_plain, NULL, 4},
 };
 
 void echo_init(struct echo *echo, uv_loop_t *loop)

@@ -24,7 +24,7 @@
  *     /test.Echo/Who       the caller's identity: "NAME RIGHTS"
  *     /test.Echo/Ends      the counters below as text, "finished=1 cancelled=0 …"
  *
- * and two pages: /plain ("plain\n") and /big (ECHO_BIG_BYTES of 'b').
+ * and pages: /plain ("plain\n"), /big (ECHO_BIG_BYTES of 'b'), /secret (as /plain, with rights 4).
  *
  * Counters are atomic: the server's loop writes them, a test's thread reads them.
  */
@@ -42,7 +42,7 @@
 #define ECHO_N_METHODS 20
 #define ECHO_MAX_BYTES ((size_t)8 << 20)
 #define ECHO_N_ENDS    7
-#define ECHO_N_PAGES   2
+#define ECHO_N_PAGES   3
 #define ECHO_BIG_BYTES ((size_t)4 << 20)
 
 extern const struct rpc_page echo_pages[ECHO_N_PAGES];

@@ -486,6 +486,55 @@ static void a_plain_request_gets_a_page(void **state)
     finish(&raw);
 }
 
+static int guard_page(void *arg, const struct rpc_question *question, struct rpc_identity *out,
+                      struct ltd_err *err)
+{
+    (void)arg;
+    (void)out;
+    assert_null(question->method);
+    if (question->bearer && question->bearer_len == 4 && memcmp(question->bearer, "good", 4) == 0)
+        return 0;
+    return ltd_fail(err, LTD_E_UNAUTHENTICATED, "a token is needed");
+}
+
+static void a_token_counts_once_for_a_page_too(void **state)
+{
+    static const struct {
+        const char *first, *second;
+        int status;
+    } cases[] = {{"Bearer good", NULL, 200},
+                 {"Bearer bad", NULL, 401},
+                 {NULL, NULL, 401},
+                 {"Bearer good", "Bearer bad", 400},
+                 {"Bearer good", "Bearer good", 400},
+                 {"Bearer bad", "Bearer good", 400},
+                 {"Basic x", "Bearer good", 400}};
+    struct raw raw;
+    struct raw_answer a;
+    (void)state;
+    f = fixture_start_guarded(NULL, guard_page, NULL);
+    raw_connect(&raw, f->address);
+    raw_hello(&raw);
+    for (uint32_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ltd_bytes block = {0};
+        raw_field(&block, ":path", "/secret");
+        raw_field(&block, ":method", "GET");
+        raw_field(&block, ":scheme", "http");
+        raw_field(&block, ":authority", "test");
+        if (cases[i].first)
+            raw_field(&block, "authorization", cases[i].first);
+        if (cases[i].second)
+            raw_field(&block, "authorization", cases[i].second);
+        raw_send_frame(&raw, NGHTTP2_HEADERS, RAW_END_HEADERS | RAW_END_STREAM, 2 * i + 1,
+                       block.data, block.len);
+        ltd_bytes_fini(&block);
+        raw_read_answer(&raw, 2 * i + 1, &a);
+        if (a.http_status != cases[i].status)
+            fail_msg("case %u: HTTP %d, expected %d", i, a.http_status, cases[i].status);
+    }
+    finish(&raw);
+}
+
 static void a_page_waits_for_the_end_of_its_request_and_takes_no_body(void **state)
 {
     static uint8_t text[16000];
@@ -556,6 +605,7 @@ int main(void)
         cmocka_unit_test(a_refusal_comes_before_the_body_and_a_token_counts_once),
         cmocka_unit_test(without_an_authorize_function_a_caller_is_nobody),
         cmocka_unit_test(a_plain_request_gets_a_page),
+        cmocka_unit_test(a_token_counts_once_for_a_page_too),
         cmocka_unit_test(a_page_waits_for_the_end_of_its_request_and_takes_no_body),
         cmocka_unit_test(a_plain_request_that_does_not_end_gets_a_408),
         cmocka_unit_test(a_page_larger_than_the_window_comes_as_it_is_opened),
