@@ -259,7 +259,7 @@ static struct live *make_live(struct job_table *table, const struct submission *
 }
 
 /* Behind join_earlier: who repeats a request is told of the job that he has already. */
-static int check_owner(const struct job_table *table, const char *owner, struct ltd_err *err)
+int job_table_may_submit(const struct job_table *table, const char *owner, struct ltd_err *err)
 {
     struct quota_use use = {0};
     if (!table->config.may_submit)
@@ -294,7 +294,7 @@ static void submit(struct job_table *table, const struct submission *s)
     }
     struct live *live = NULL;
     if (joined == 0 && check_admission(table, s->spec, &err) == 0 &&
-        check_owner(table, owner_of(s->caller), &err) == 0)
+        job_table_may_submit(table, owner_of(s->caller), &err) == 0)
         live = make_live(table, s);
     if (!live) {
         if (err.code == LTD_OK)

@@ -74,6 +74,13 @@ struct job_caller {
 };
 
 /*
+ * job_table_may_submit - ask config.may_submit whether this owner may have one more, with what he has
+ * here now. job_table_submit does it by itself; this is for work of his that is no job.
+ * Errors: those of may_submit.
+ */
+int job_table_may_submit(const struct job_table *table, const char *owner, struct ltd_err *err);
+
+/*
  * job_table_submit - accept a job, or join the one that was made with the same request id.
  *
  * take_spec   owned by the table from now on, also on failure; `key` is set here, `client` and

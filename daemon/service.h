@@ -58,6 +58,7 @@ struct service {
     size_t n_methods;
     struct auth *auth;   /* borrowed; NULL: nobody is asked who calls */
     struct quota *quota; /* borrowed; NULL with auth NULL */
+    struct score *scores; /* Score calls that are not over (service_inference.c) */
     /* Begin to drain; NULL: cannot be. *grace_seconds < 0 stands for the option's value, and on return
      * the one used is there. Errors: LTD_E_PRECONDITION (it drains already). */
     int (*drain)(void *arg, double *grace_seconds, struct ltd_err *err);
@@ -100,6 +101,9 @@ void jobs_cancel(struct rpc_call *call, const uint8_t *request, size_t len, void
 void jobs_delete(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 void jobs_continue(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 void jobs_set_priority(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
+
+/* Score calls of this owner that wait to start. */
+uint32_t inference_n_waiting_scores(const struct service *service, const char *owner);
 
 void cluster_get_model(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
 void cluster_get_status(struct rpc_call *call, const uint8_t *request, size_t len, void *arg);
@@ -173,7 +177,7 @@ void service_close_access(struct service *service);
 
 /* Limits of owners for the job table; they are asked for when `auth` and `quota` are there. */
 void service_fill_hooks(struct service *service, struct job_table_config *config);
-/* The same for Score, which is no job. */
+/* The same for Score, which is no job, but waits in the same queue. */
 int service_may_score(struct service *service, const struct rpc_call *call, struct ltd_err *err);
 void service_charge(struct service *service, const char *owner, uint64_t steps, int64_t at_us);
 /* Owners' hours from the jobs of the log, after a restart; before the first submit. */

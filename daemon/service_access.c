@@ -118,6 +118,8 @@ static int may_submit(void *arg, const char *owner, const struct quota_use *use,
     struct quota_limits limits;
     struct store_usage usage = {0};
     auth_limits(service->auth, owner, &limits);
+    if (limits.max_queued)
+        all.n_queued += inference_n_waiting_scores(service, owner);
     if (limits.max_stored_bytes) {
         store_usage(service->store, owner, &usage);
         all.stored_bytes = usage.bytes;
@@ -138,7 +140,7 @@ int service_may_score(struct service *service, const struct rpc_call *call, stru
 {
     if (!service->auth)
         return 0;
-    return may_submit(service, rpc_call_identity(call)->name, &(struct quota_use){0}, err);
+    return job_table_may_submit(service->jobs, rpc_call_identity(call)->name, err);
 }
 
 void service_charge(struct service *service, const char *owner, uint64_t steps, int64_t at_us)

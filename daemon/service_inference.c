@@ -34,7 +34,9 @@ static void start_watch(void *arg, const struct job *job, const struct ltd_err *
 {
     struct pending *pending = arg;
     struct service *service = pending->service;
-    struct watch_options options = {.status_of_job = true, .cancel_on_end = !pending->keeps_job};
+    /* A call may join a job that was submitted, and that one is not its to end. */
+    struct watch_options options = {
+        .status_of_job = true, .cancel_on_end = !pending->keeps_job && job && job->is_attached};
     struct rpc_call *call = pending_take(pending);
     if (call && job)
         watch_start(service, call, job, &options);
@@ -85,10 +87,31 @@ struct score {
     struct job_spec *spec;   /* owned */
     struct ltd_bytes answer; /* a packed ScoreResponse once SCORED came */
     char owner[RPC_IDENTITY_BYTES];
+    struct score *prev, *next; /* service->scores */
 };
+
+static void link_score(struct score *score, struct service *service)
+{
+    score->service = service;
+    score->next = service->scores;
+    if (score->next)
+        score->next->prev = score;
+    service->scores = score;
+}
+
+uint32_t inference_n_waiting_scores(const struct service *service, const char *owner)
+{
+    uint32_t n = 0;
+    for (const struct score *score = service->scores; score; score = score->next)
+        n += !score->work.is_started && strcmp(score->owner, owner) == 0;
+    return n;
+}
 
 static void destroy_score(struct score *score)
 {
+    *(score->prev ? &score->prev->next : &score->service->scores) = score->next;
+    if (score->next)
+        score->next->prev = score->prev;
     spec_destroy(score->spec);
     ltd_bytes_fini(&score->answer);
     free(score);
@@ -201,7 +224,7 @@ static int start_score(struct service *service, struct rpc_call *call, struct jo
         spec_destroy(take_spec);
         return err->code ? -1 : ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a request");
     }
-    score->service = service;
+    link_score(score, service);
     score->call = call;
     snprintf(score->owner, sizeof score->owner, "%s", rpc_call_identity(call)->name);
     score->spec = take_spec;

@@ -115,6 +115,7 @@ void rig_log_in(struct rig *rig, const char *token)
     rig->client = latentd_client_open_with(rig->address, &options, &error);
     if (!rig->client)
         fail_msg("%s", error.message);
+    rig->token = token;
 }
 
 struct rig *rig_open(int32_t max_waiting, size_t jobs_kept)
@@ -348,7 +349,9 @@ struct rig_stream *rig_stream_open(struct rig *rig, const char *path,
     wire_put_message(&s->request, request);
     s->timeout_ms = timeout_ms;
     s->is_held = is_held;
-    s->client = latentd_client_open(rig->address, 10000, &error);
+    latentd_options options = {
+        .token = rig->token, .allow_plaintext_token = 1, .timeout_ms = 10000};
+    s->client = latentd_client_open_with(rig->address, &options, &error);
     if (!s->client)
         fail_msg("%s", error.message);
     assert_int_equal(pthread_create(&s->thread, NULL, run_stream, s), 0);

@@ -45,6 +45,7 @@ struct rig {
     struct engine *engine;
     char address[64];
     latentd_client *client;
+    const char *token; /* of rig_log_in, borrowed; NULL: none */
     uint32_t retry_ms; /* of the last rig_call: retry_after_ms of its failure, or 0 */
     char reason[64];   /* of the last rig_call's failure, or "" */
 };
@@ -55,7 +56,7 @@ struct rig *rig_open(int32_t max_waiting, size_t jobs_kept);
 struct rig *rig_open_access(int32_t max_waiting, size_t jobs_kept, const char *access_file);
 void rig_close(struct rig *rig);
 
-/* From now on `client` shows this token; streams that are opened do not. */
+/* From now on `client`, and streams that are opened, show this token, which is borrowed. */
 void rig_log_in(struct rig *rig, const char *token);
 
 /* Run `errand` on the loop thread and wait for it. */

@@ -526,6 +526,40 @@ static void lists_come_in_pages_newest_first(void **state)
     rig_close(rig);
 }
 
+/* What Submit has promised is not a call's to take back, whoever joins it. */
+static void a_call_that_joins_a_submitted_job_does_not_end_it(void **state)
+{
+    struct rig *rig = rig_open(10, 100);
+    struct rig_spec s;
+    Latentd__V1__GenerateRequest r = LATENTD__V1__GENERATE_REQUEST__INIT;
+    (void)state;
+    rig_make_spec(&s, 5);
+    struct rig_name name = rig_submit(rig, 5, "mine");
+    fake_engine_wait_jobs(rig->engine, 1);
+    r.spec = &s.spec;
+    r.request_id = (ProtobufCBinaryData){4, (uint8_t *)"mine"};
+    struct rig_stream *joins =
+        rig_stream_open(rig, "/latentd.v1.Inference/Generate", &r.base, 60000, false);
+    rig_stream_wait_messages(joins, 1);
+    rig_stream_cancel(joins);
+    rig_stream_end(joins);
+    rig_stream_free(joins);
+    /* One that made its job itself does, and that is seen behind the first. */
+    struct rig_stream *owns = rig_generate(rig, 5, false, 60000);
+    rig_stream_wait_messages(owns, 1);
+    fake_engine_wait_jobs(rig->engine, 2);
+    rig_stream_cancel(owns);
+    rig_stream_end(owns);
+    rig_stream_free(owns);
+    fake_engine_wait_cancels(rig->engine, 1);
+    rig_run_job(rig, 0, 2, ENGINE_FINISH_EOS);
+    rig_await_end(rig, name.text);
+    Latentd__V1__Job *job = rig_get(rig, name.text);
+    assert_int_equal(job->state, JOB_SUCCEEDED);
+    latentd__v1__job__free_unpacked(job, NULL);
+    rig_close(rig);
+}
+
 /* -------------------------------------------------------------------------------- score */
 
 /* The engine's part of a Score call, while the test's thread waits for the answer. */
@@ -578,6 +612,54 @@ static void a_score_call_that_ends_early_frees_its_place(void **state)
     rig_stream_end(s);
     rig_stream_free(s);
     assert_int_equal(fake_engine_wait_cancels(rig->engine, 1), ENGINE_FINISH_CANCELLED);
+    rig_close(rig);
+}
+
+static void pump(struct rig *rig)
+{
+    work_queue_pump(rig->service.queue);
+}
+
+static void expect_submit(struct rig *rig, const char *request_id, int status)
+{
+    struct rig_spec s;
+    rig_make_spec(&s, 5);
+    EXPECT_STATUS(rig_submit_spec(rig, &s.spec, request_id, NULL, NULL), status);
+    assert_string_equal(rig->reason, status == LATENTD_OK ? "" : "QUOTA");
+}
+
+/* Alice may have two that wait, be they jobs or Scores. */
+static void score_calls_that_wait_count_as_queued(void **state)
+{
+    char path[] = "/tmp/test_service.XXXXXX";
+    static const char text[] =
+        "token sha256:f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7 alice jobs "
+        "inference\n"
+        "limits alice queued=2\n"; /* "hunter2" */
+    (void)state;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    close(fd);
+    struct rig *rig = rig_open_access(10, 100, path);
+    unlink(path);
+    rig_log_in(rig, "hunter2");
+    expect_submit(rig, "one", LATENTD_OK);
+    fake_engine_wait_jobs(rig->engine, 1);
+    struct rig_stream *first = rig_score(rig);
+    fake_engine_wait_jobs(rig->engine, 2);
+    struct rig_stream *second = rig_score(rig);
+    EXPECT_STATUS(rig_stream_end(second), LATENTD_RESOURCE_EXHAUSTED);
+    assert_string_equal(second->reason, "QUOTA");
+    expect_submit(rig, "two", LATENTD_RESOURCE_EXHAUSTED);
+
+    fake_engine_start(rig->engine, 1); /* the Score waits no more */
+    rig_on_loop(rig, pump);
+    expect_submit(rig, "three", LATENTD_OK);
+    expect_submit(rig, "four", LATENTD_RESOURCE_EXHAUSTED);
+    rig_stream_cancel(first);
+    rig_stream_end(first);
+    rig_stream_free(first);
+    rig_stream_free(second);
     rig_close(rig);
 }
 
@@ -830,6 +912,8 @@ int main(void)
         cmocka_unit_test(lists_come_in_pages_newest_first),
         cmocka_unit_test(score_answers_with_what_the_engine_found),
         cmocka_unit_test(a_score_call_that_ends_early_frees_its_place),
+        cmocka_unit_test(score_calls_that_wait_count_as_queued),
+        cmocka_unit_test(a_call_that_joins_a_submitted_job_does_not_end_it),
         cmocka_unit_test(text_methods_say_why_there_is_no_text),
         cmocka_unit_test(model_and_status_tell_what_is_served),
         cmocka_unit_test(health_is_pushed_on_change_only),
