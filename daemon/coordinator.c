@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/sha.h>
+
 #include "base/clock.h"
+#include "base/file.h"
 #include "cluster/world.h"
 #include "daemon/job.h"
 #include "kernels/dispatch.h"
@@ -93,17 +96,49 @@ static void name_model(const char *dir, struct served *served)
              slash && slash[1] ? slash + 1 : path);
 }
 
-/* Recorded with each job, and compared whole, so nothing of it may be cut. */
-static void name_numerics(struct served *served)
+/* What makes tokens of a text, and what fills in what a job leaves open. The model's hash is over
+ * weights and configuration, which all ranks have; these files are the coordinator's alone. */
+#define TEXT_FILE_BYTES_MAX ((size_t)1 << 30)
+#define TEXT_HASH_CHARS     16
+
+static int hash_text_files(const char *dir, char hex[TEXT_HASH_CHARS + 1], struct ltd_err *err)
 {
+    static const char *const names[] = {"tokenizer.json", "generation_config.json"};
+    uint8_t digests[2 * SHA256_DIGEST_LENGTH] = {0}, all[SHA256_DIGEST_LENGTH];
+    for (size_t i = 0; i < 2; i++) {
+        char path[PATH_MAX];
+        size_t len;
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        if (ltd_file_is_absent(path))
+            continue; /* its digest stays zero */
+        char *data = ltd_file_read(path, TEXT_FILE_BYTES_MAX, &len, err);
+        if (!data)
+            return -1;
+        SHA256((const uint8_t *)data, len, digests + i * SHA256_DIGEST_LENGTH);
+        free(data);
+    }
+    SHA256(digests, sizeof digests, all);
+    for (size_t i = 0; i < TEXT_HASH_CHARS / 2; i++)
+        snprintf(hex + 2 * i, 3, "%02x", all[i]);
+    return 0;
+}
+
+/* Recorded with each job, and compared whole, so nothing of it may be cut. */
+static int name_numerics(const char *dir, struct served *served, struct ltd_err *err)
+{
+    char text[TEXT_HASH_CHARS + 1];
+    if (hash_text_files(dir, text, err) != 0)
+        return -1;
     static_assert(sizeof served->numerics >= sizeof served->hash + sizeof served->format +
                                                  sizeof served->tier_id + sizeof served->kv_format +
-                                                 sizeof served->kv_policy + 32,
+                                                 sizeof served->kv_policy + sizeof text + 48,
                   "room for all parts");
     static_assert(sizeof served->numerics + 64 <= JOB_NUMERICS_BYTES,
                   "a job records it, and what defaults gave the job");
-    snprintf(served->numerics, sizeof served->numerics, "model %s, %s, tier %s, keys %s, %s",
-             served->hash, served->format, served->tier_id, served->kv_format, served->kv_policy);
+    snprintf(served->numerics, sizeof served->numerics,
+             "model %s, text %s, %s, tier %s, keys %s, %s", served->hash, text, served->format,
+             served->tier_id, served->kv_format, served->kv_policy);
+    return 0;
 }
 
 static void fill_facts(const struct rank_setup *setup, const char *dir, struct served *served)
@@ -122,7 +157,6 @@ static void fill_facts(const struct rank_setup *setup, const char *dir, struct s
     snprintf(served->kv_format, sizeof served->kv_format, "%s",
              model_kv_format_name(setup->capacity.kv_format));
     served->kv_bytes_per_position = setup->capacity.position_bytes;
-    name_numerics(served);
     served->max_batch = setup->capacity.limits.max_batch;
     served->parameters = capacity_parameters(&setup->model);
     served->start_us = ltd_wall_us();
@@ -134,7 +168,8 @@ int coordinator_load(struct coordinator *c, const struct rank_setup *setup,
 {
     *c = (struct coordinator){.config = config};
     fill_facts(setup, config->model, &c->served);
-    if (load_border(c, setup, err) != 0 || load_tokenizer(c, config->model, &c->served, err) != 0)
+    if (name_numerics(config->model, &c->served, err) != 0 || load_border(c, setup, err) != 0 ||
+        load_tokenizer(c, config->model, &c->served, err) != 0)
         return -1;
     collect_end_tokens(&c->served);
     return 0;

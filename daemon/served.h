@@ -48,7 +48,7 @@ struct served {
     uint64_t kv_bytes_per_position;    /* all ranks and the border together */
     /* Everything that fixes the bytes of an answer beside the job's spec, as one line: hash of the
      * model, format, tier with library and processor, cache policy and format. */
-    char numerics[640];
+    char numerics[656];
     int32_t max_batch; /* positions that a tick can hold */
     uint64_t parameters;
 

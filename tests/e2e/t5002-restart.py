@@ -4,6 +4,7 @@
 one log belongs to one daemon."""
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 
@@ -171,6 +172,24 @@ class Restart(harness.Case):
         self.assertEqual(job.state, job_pb2.JOB_STATE_FAILED)
         self.assertEqual(job.error.code, grpc.StatusCode.FAILED_PRECONDITION.value[0])
         self.assertGreater(len(job.output.tokens.ids), 0)
+
+    def test_other_files_beside_the_weights_are_other_numerics(self):
+        model = os.path.join(self.daemon(model=harness.TINY).dir, "model")
+        shutil.copytree(harness.TINY, model)
+        service = Service(model, dict(DEEP))
+        self.addCleanup(service.close)
+        service.start()
+        api = service.daemon.api()
+        name = api.submit(long_spec()).name
+        first_tokens(api.watch(name))
+        self.assertEqual(service.drain(), 0)
+        with open(os.path.join(model, "generation_config.json"), "w", encoding="utf-8") as file:
+            file.write('{"temperature": 0.5}')
+        service.start()
+        self.assertEqual(service.daemon.api().get(name).state, job_pb2.JOB_STATE_RUNNING)
+        self.assertIn("waits", service.daemon.log())
+        self.assertEqual(service.daemon.api().cancel(name).state, job_pb2.JOB_STATE_CANCELLED)
+        self.assertEqual(service.drain(), 0)
 
     def test_one_log_belongs_to_one_daemon(self):
         service = self.service()
