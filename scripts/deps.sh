@@ -27,6 +27,7 @@ libopenblas-dev  the portable kernel tier
 libpcre2-dev     regular expressions of tokenizer.json
 libjansson-dev   JSON: model files and --json
 libssl-dev       TLS, and SHA-256 of the model
+openssl          certificates of a test
 libsqlite3-dev   the job log
 zlib1g-dev       gzip of gRPC messages, checksums of stored events
 libsystemd-dev   readiness and watchdog messages

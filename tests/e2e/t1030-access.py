@@ -258,7 +258,8 @@ class Access(harness.Case):
         with open(path, "w") as file:
             file.write("uid 1 a jobs\nuid 1 b jobs\ntoken ltd_secret a jobs\n")
         os.chmod(path, 0o600)
-        command = [harness.BIN, "--model", harness.DEMO, "--listen", "127.0.0.1:0", "--set", "access_file=" + path]
+        command = [harness.BIN, "--model", harness.DEMO, "--listen", "127.0.0.1:0", "--threads", "1",
+                   "--set", "access_file=" + path]
         for more in ([], ["--check-config"]):
             done = subprocess.run(command + more, capture_output=True, text=True, timeout=harness.patience(120),
                                   env=dict(os.environ, HWLOC_COMPONENTS="-gl"))

@@ -95,7 +95,7 @@ class Tls(harness.Case):
         os.chmod(self.certs + "/server.key", 0o644)
         for arguments in (["--check-config"], []):
             done = subprocess.run(
-                [BIN, "--model", DEMO, "--listen", "tls:127.0.0.1:0"] + arguments
+                [BIN, "--model", DEMO, "--listen", "tls:127.0.0.1:0", "--threads", "1"] + arguments
                 + [word for key, value in self.options().items() for word in ("--set", f"{key}={value}")],
                 capture_output=True, text=True, timeout=patience())
             self.assertEqual(done.returncode, 2, done.stderr)
