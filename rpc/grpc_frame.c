@@ -25,9 +25,8 @@ static enum rpc_frame judge_prefix(struct rpc_frame_reader *reader)
     if (p[0] == 1 && !reader->takes_compressed)
         return RPC_FRAME_COMPRESSED;
     reader->is_compressed = p[0] == 1;
-    /* What cannot be compressed grows a little by the attempt; its real size is judged later. */
-    size_t grown = reader->is_compressed ? reader->max_bytes / 1024 + 64 : 0;
-    if (reader->body_bytes > reader->max_bytes + grown)
+    size_t max = reader->max_bytes;
+    if (reader->body_bytes > (reader->is_compressed ? rpc_frame_compressed_max(max) : max))
         return RPC_FRAME_TOO_LARGE;
     return RPC_FRAME_MORE;
 }

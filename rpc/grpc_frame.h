@@ -35,7 +35,7 @@ enum rpc_frame {
 };
 
 struct rpc_frame_reader {
-    size_t max_bytes;      /* of one message; set at init */
+    size_t max_bytes;      /* of one message, decompressed; set at init */
     bool takes_compressed; /* set behind init; false: flag 1 is refused */
     bool is_compressed;    /* the message in `body` came with flag 1 */
     uint8_t prefix[RPC_FRAME_PREFIX_BYTES];
@@ -43,6 +43,13 @@ struct rpc_frame_reader {
     uint32_t body_bytes;   /* announced; valid once the prefix is whole */
     struct ltd_bytes body; /* owned; what has come of the message */
 };
+
+/* Octets that a compressed message of at most `max_bytes` may have on the wire: what cannot be
+ * compressed grows a little by the attempt. Its real size is judged when it is inflated. */
+static inline size_t rpc_frame_compressed_max(size_t max_bytes)
+{
+    return max_bytes + max_bytes / 1024 + 64;
+}
 
 void rpc_frame_reader_init(struct rpc_frame_reader *reader, size_t max_bytes);
 void rpc_frame_reader_fini(struct rpc_frame_reader *reader);

@@ -14,7 +14,8 @@
 #
 # Two targets run at a time. Inputs that reach new code are kept in DIR/fuzz/corpus/TARGET and used by the
 # next run; the committed corpora are only read. A finding is a failure: its input and the log are named, and the
-# exit status is 1. LATENTD_FUZZ_JOBS changes how many run at a time.
+# exit status is 1. LATENTD_FUZZ_JOBS changes how many run at a time. LATENTD_FUZZ_SEED=n begins
+# with that seed; without it each run looks somewhere else.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -24,7 +25,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --built) build=$(cd "$2" && pwd); shift 2 ;;
     --csv) csv=$(realpath "$2"); shift 2 ;;
-    -h | --help) sed -n '4,19s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '4,20s/^# \{0,1\}//p' "$0"; exit 0 ;;
     -*) echo "fuzz.sh: unknown option $1, expected --built or --csv" >&2; exit 2 ;;
     *) break ;;
     esac
@@ -62,7 +63,7 @@ for dir in "$programs/seeds/$target" "$root/tests/fuzz/corpus/$target" "$root/te
     [ ! -d "$dir" ] || set -- "$@" "$dir"
 done
 [ ! -f "$root/tests/fuzz/dictionaries/$target" ] || set -- "-dict=$root/tests/fuzz/dictionaries/$target" "$@"
-"$programs/fuzz_$target" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 \
+"$programs/fuzz_$target" ${LATENTD_FUZZ_SEED:+-seed="$LATENTD_FUZZ_SEED"} -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 \
     -artifact_prefix="$work/findings/$target-" "$@" >"$log" 2>&1
 status=$?
 runs=$(sed -n "s/^stat::number_of_executed_units: *//p" "$log")

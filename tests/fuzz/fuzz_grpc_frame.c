@@ -5,7 +5,7 @@
  * Input: four bytes of seed for the cuts, one for the limit of a message (its lowest bit: compressed
  * messages are taken), then a call's body.
  * Checked: the messages and the last verdict do not depend on where the body is cut; messages with
- * their prefixes are the bytes that were used; none is larger than the limit; and the memory held
+ * their prefixes are the bytes that were used; none is larger than its limit; and the memory held
  * is in proportion to what came, not to what was announced.
  */
 #include <stdlib.h>
@@ -25,8 +25,9 @@ struct reading {
 static void take_message(struct reading *r, struct rpc_frame_reader *reader, size_t max)
 {
     uint8_t prefix[RPC_FRAME_PREFIX_BYTES];
-    FUZZ_CHECK(reader->body.len == reader->body_bytes && reader->body.len <= max,
-               "%zu bytes of %u, limit %zu", reader->body.len, reader->body_bytes, max);
+    size_t limit = reader->is_compressed ? rpc_frame_compressed_max(max) : max;
+    FUZZ_CHECK(reader->body.len == reader->body_bytes && reader->body.len <= limit,
+               "%zu bytes of %u, limit %zu", reader->body.len, reader->body_bytes, limit);
     FUZZ_CHECK(!reader->is_compressed || reader->takes_compressed, "a compressed message");
     rpc_frame_prefix(reader->body_bytes, prefix);
     prefix[0] = reader->is_compressed;
