@@ -301,7 +301,7 @@ void client_conn_flush(struct client_conn *conn)
         if (rpc_transport_pending_bytes(&conn->transport) == 0)
             break;
         if (rpc_transport_flush(&conn->transport, &err) != 0) {
-            lose(conn, err.msg);
+            rpc_transport_give_up(&conn->transport, &err);
             return;
         }
     }

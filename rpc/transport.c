@@ -77,32 +77,31 @@ static void write_out(struct rpc_transport *t)
 {
     struct ltd_err why = {0};
     if (rpc_transport_flush(t, &why) != 0)
-        t->events->on_end(t->arg, &why);
+        rpc_transport_give_up(t, &why);
     else if (rpc_transport_pending_bytes(t) == 0 && rpc_transport_is_secure(t))
         t->events->on_room(t->arg);
 }
 
-/* `n` bytes have come into the read buffer. */
-static void take(struct rpc_transport *t, size_t n)
+/* `n` bytes have come into the read buffer. False when there will be nothing more. */
+static bool hand_over(struct rpc_transport *t, size_t n)
 {
     if (!t->tls) {
         t->events->on_data(t->arg, t->read_buffer, n);
-        return;
+        return true;
     }
     if (t->shut)
-        return;
+        return true;
     rpc_tls_session_feed(t->tls, t->read_buffer, n);
-    /* The handshake may have something to say, and what waited for its end may go. */
-    if (decrypt(t) && !t->closing && rpc_transport_pending_bytes(t) > 0)
-        write_out(t);
+    return decrypt(t);
 }
 
-static void read_some(struct rpc_transport *t)
+/* One turn of reads. `answers`: what TLS has to say to it is written, as long as it can be. */
+static void read_turn(struct rpc_transport *t, bool answers)
 {
     struct ltd_err why = {0};
     size_t wanted = t->tls ? TLS_READ_BYTES : RPC_READ_BYTES;
     for (int i = 0; i < READS_PER_TURN && !t->closing; i++) {
-        ssize_t n = recv(t->fd, t->read_buffer, wanted, 0);
+        ssize_t n = recv(t->fd, t->read_buffer, wanted, MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -115,10 +114,21 @@ static void read_some(struct rpc_transport *t)
             end(t, &why);
             return;
         }
-        take(t, (size_t)n);
+        /* The handshake may have something to say, and what waited for its end may go. */
+        if (hand_over(t, (size_t)n) && t->tls && answers && !t->closing &&
+            rpc_transport_pending_bytes(t) > 0)
+            write_out(t);
         if ((size_t)n < wanted)
             return;
     }
+}
+
+void rpc_transport_give_up(struct rpc_transport *t, const struct ltd_err *why)
+{
+    t->ended = false;
+    read_turn(t, false);
+    if (!t->closing)
+        end(t, why);
 }
 
 static void write_more(struct rpc_transport *t)
@@ -138,7 +148,7 @@ static void on_poll_error(struct rpc_transport *t)
 {
     struct ltd_err why = {0};
     t->polled = 0;
-    read_some(t);
+    read_turn(t, true);
     if (t->closing || t->ended)
         return;
     ltd_fail(&why, LTD_E_PEER, "the connection is in error");
@@ -155,7 +165,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (events & UV_WRITABLE)
         write_more(t);
     if ((events & UV_READABLE) && !t->closing && !t->ended)
-        read_some(t);
+        read_turn(t, true);
 }
 
 int rpc_transport_init(struct rpc_transport *t, uv_loop_t *loop, int take_fd, uint8_t *read_buffer,

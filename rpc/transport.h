@@ -23,7 +23,8 @@
  * back-pressure of a connection, and bounds `out` to what one round of gathering puts there.
  *
  * Promises:
- *   - no callback after rpc_transport_close, and none from inside a function of this header;
+ *   - no callback after rpc_transport_close, and none from inside a function of this header but
+ *     rpc_transport_give_up;
  *   - memory may be reused when the close callback has run;
  *   - on_end comes at most once, and closes nothing: that is its owner's part.
  *
@@ -100,6 +101,16 @@ int rpc_transport_put(struct rpc_transport *t, const void *data, size_t len, str
  * Errors:  LTD_E_PEER: the connection is gone. on_end does not come as well.
  */
 int rpc_transport_flush(struct rpc_transport *t, struct ltd_err *err);
+
+/*
+ * rpc_transport_give_up - writing has failed with `why`: read what the peer sent before it went
+ * away, then end.
+ *
+ * A peer that answers and closes at once makes the next write fail while its answer is still unread
+ * in the kernel. Calls on_data and then on_end, from inside: the one exception to the promise above.
+ * on_end hears a better reason than `why` if there is one: TLS's alert, or that the peer closed.
+ */
+void rpc_transport_give_up(struct rpc_transport *t, const struct ltd_err *why);
 
 size_t rpc_transport_pending_bytes(const struct rpc_transport *t);
 
