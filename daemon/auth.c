@@ -13,12 +13,14 @@
 
 #include "base/log.h"
 #include "daemon/auth_file.h"
+#include "daemon/auth_recent.h"
 
 #define TOKEN_BYTES_MAX 4096 /* hashing more would only be work for nothing */
 
 struct auth {
     char *path; /* owned; NULL: no access control */
     struct auth_table table;
+    struct auth_recent *recent; /* owned; points into the table */
     struct auth_stats stats;
     uint32_t own_uid;
 };
@@ -48,6 +50,7 @@ struct auth *auth_create(const char *path, struct ltd_err *err)
     auth->own_uid = (uint32_t)geteuid();
     if (!path || !*path)
         return auth;
+    auth->recent = auth_recent_create();
     auth->path = strdup(path);
     if (!auth->path) {
         ltd_fail(err, LTD_E_EXHAUSTED, "no memory for the access file");
@@ -68,6 +71,7 @@ int auth_reload(struct auth *auth, struct ltd_err *err)
         auth_table_fini(&table);
         return -1;
     }
+    auth_recent_forget(auth->recent);
     auth_table_fini(&auth->table);
     auth->table = table;
     ltd_info("access file %s was read again: %zu entries", auth->path, table.n_entries);
@@ -78,6 +82,7 @@ void auth_destroy(struct auth *auth)
 {
     if (!auth)
         return;
+    auth_recent_destroy(auth->recent);
     auth_table_fini(&auth->table);
     free(auth->path);
     free(auth);
@@ -91,8 +96,8 @@ bool auth_is_on(const struct auth *auth)
 /* ------------------------------------------------------------------------------ who is it */
 
 /* Looks at every entry whatever it finds, so that the time tells nothing about the hashes. */
-static const struct auth_entry *find_token(const struct auth_table *table, const char *token,
-                                           size_t len)
+static const struct auth_entry *search_token(const struct auth_table *table, const char *token,
+                                             size_t len)
 {
     uint8_t hash[SHA256_DIGEST_LENGTH];
     const struct auth_entry *found = NULL;
@@ -107,6 +112,17 @@ static const struct auth_entry *find_token(const struct auth_table *table, const
     }
     OPENSSL_cleanse(hash, sizeof hash);
     return found;
+}
+
+static const struct auth_entry *find_token(const struct auth *auth, const char *token, size_t len)
+{
+    const struct auth_entry *entry = auth_recent_find(auth->recent, token, len);
+    if (entry)
+        return entry;
+    entry = search_token(&auth->table, token, len);
+    if (entry)
+        auth_recent_put(auth->recent, token, len, entry);
+    return entry;
 }
 
 static const struct auth_entry *find_certificate(const struct auth_table *table,
@@ -129,7 +145,9 @@ static const struct auth_entry *find_uid(const struct auth_table *table, uint32_
 
 static int take_entry(const struct auth_entry *entry, struct rpc_identity *out)
 {
-    snprintf(out->name, sizeof out->name, "%s", entry->name);
+    static_assert(sizeof out->name >= sizeof entry->name,
+                  "a name of the file is a name of a caller");
+    memcpy(out->name, entry->name, sizeof entry->name);
     out->rights = entry->rights;
     return 0;
 }
@@ -141,7 +159,7 @@ static int identify(const struct auth *auth, const struct rpc_question *question
     const struct rpc_peer *peer = question->peer;
     const struct auth_entry *entry;
     if (question->bearer) {
-        entry = find_token(&auth->table, question->bearer, question->bearer_len);
+        entry = find_token(auth, question->bearer, question->bearer_len);
         if (entry)
             return take_entry(entry, out);
         ltd_fail(err, LTD_E_UNAUTHENTICATED, "the token of this call is not known here");

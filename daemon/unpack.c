@@ -191,51 +191,59 @@ static enum look look_at_message(struct looking *l, const ProtobufCMessageDescri
 
 /* ----------------------------------------------------------------------------------- walk */
 
-struct path {
-    char text[PATH_BYTES];
-    size_t len;
+/* Where the walk is: a field and the message around it. Spelled out only for an error, because nearly
+ * every request is good. */
+struct place {
+    const struct place *outer; /* NULL: the request itself */
+    const ProtobufCFieldDescriptor *field;
+    size_t index; /* of a repeated field */
 };
 
-static int check_message(const ProtobufCMessage *message, struct path *path, struct ltd_err *err);
+/* "spec.messages[3].text". A path that is too long is cut at its end. */
+static void spell(const struct place *place, char text[PATH_BYTES])
+{
+    *text = '\0';
+    if (place->outer)
+        spell(place->outer, text);
+    size_t len = strlen(text), room = PATH_BYTES - len;
+    const char *dot = len ? "." : "";
+    if (place->field->label == PROTOBUF_C_LABEL_REPEATED)
+        snprintf(text + len, room, "%s%s[%zu]", dot, place->field->name, place->index);
+    else
+        snprintf(text + len, room, "%s%s", dot, place->field->name);
+}
 
-static int bad_text(const ProtobufCBinaryData *text, const struct path *path, struct ltd_err *err)
+static int check_message(const ProtobufCMessage *message, const struct place *outer,
+                         struct ltd_err *err);
+
+static int check_text(const ProtobufCBinaryData *text, const struct place *place,
+                      struct ltd_err *err)
 {
     size_t good = ltd_utf8_valid_prefix(text->data, text->len);
-    return ltd_fail(err, LTD_E_INVALID, "%s: byte %zu of %zu is not UTF-8, expected text",
-                    path->text, good + 1, text->len);
+    char path[PATH_BYTES];
+    if (good == text->len)
+        return 0;
+    spell(place, path);
+    return ltd_fail(err, LTD_E_INVALID, "%s: byte %zu of %zu is not UTF-8, expected text", path,
+                    good + 1, text->len);
 }
 
-static bool is_text(const ProtobufCBinaryData *text)
+static int check_value(const void *value, const struct place *place, struct ltd_err *err)
 {
-    return ltd_utf8_valid_prefix(text->data, text->len) == text->len;
-}
-
-static int check_value(const ProtobufCFieldDescriptor *field, const void *value, struct path *path,
-                       struct ltd_err *err)
-{
-    if (field->type == PROTOBUF_C_TYPE_BYTES)
-        return bad_text(value, path, err);
+    if (place->field->type == PROTOBUF_C_TYPE_BYTES)
+        return check_text(value, place, err);
     const ProtobufCMessage *sub = *(ProtobufCMessage *const *)value;
-    return sub ? check_message(sub, path, err) : 0;
-}
-
-static void extend(struct path *path, const char *name, size_t index, bool is_repeated)
-{
-    const char *dot = path->len ? "." : "";
-    char *end = path->text + path->len;
-    size_t room = sizeof path->text - path->len;
-    int n = is_repeated ? snprintf(end, room, "%s%s[%zu]", dot, name, index)
-                        : snprintf(end, room, "%s%s", dot, name);
-    path->len += (size_t)n < room ? (size_t)n : room - 1;
+    return sub ? check_message(sub, place, err) : 0;
 }
 
 static int check_field(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,
-                       struct path *path, struct ltd_err *err)
+                       const struct place *outer, struct ltd_err *err)
 {
     const char *base = (const char *)message;
     const void *member = base + field->offset;
+    struct place place = {.outer = outer, .field = field};
     bool is_repeated = field->label == PROTOBUF_C_LABEL_REPEATED;
-    size_t n = 1, size = sizeof(ProtobufCBinaryData), outer = path->len;
+    size_t n = 1, size = sizeof(ProtobufCBinaryData);
     if (field->type != PROTOBUF_C_TYPE_BYTES && field->type != PROTOBUF_C_TYPE_MESSAGE)
         return 0;
     if (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF &&
@@ -245,24 +253,20 @@ static int check_field(const ProtobufCMessage *message, const ProtobufCFieldDesc
         n = *(const size_t *)(const void *)(base + field->quantifier_offset);
     if (field->type == PROTOBUF_C_TYPE_MESSAGE)
         size = sizeof(ProtobufCMessage *);
-    for (size_t i = 0; i < n; i++) {
-        const char *value = is_repeated ? *(char *const *)member + i * size : member;
-        /* Good texts are many and need no name. */
-        if (field->type == PROTOBUF_C_TYPE_BYTES && is_text((const void *)value))
-            continue;
-        extend(path, field->name, i, is_repeated);
-        if (check_value(field, value, path, err) != 0)
+    for (place.index = 0; place.index < n; place.index++) {
+        const char *value = is_repeated ? *(char *const *)member + place.index * size : member;
+        if (check_value(value, &place, err) != 0)
             return -1;
-        path->text[path->len = outer] = '\0';
     }
     return 0;
 }
 
-static int check_message(const ProtobufCMessage *message, struct path *path, struct ltd_err *err)
+static int check_message(const ProtobufCMessage *message, const struct place *outer,
+                         struct ltd_err *err)
 {
     const ProtobufCMessageDescriptor *descriptor = message->descriptor;
     for (unsigned i = 0; i < descriptor->n_fields; i++)
-        if (check_field(message, &descriptor->fields[i], path, err) != 0)
+        if (check_field(message, &descriptor->fields[i], outer, err) != 0)
             return -1;
     return 0;
 }
@@ -287,7 +291,6 @@ static void *too_much(const struct unpack *u, const ProtobufCMessageDescriptor *
 void *unpack_request(struct unpack *u, const ProtobufCMessageDescriptor *descriptor,
                      const uint8_t *data, size_t len, struct ltd_err *err)
 {
-    struct path path = {.text = ""};
     struct looking looking = {.err = err};
     u->allocator = (ProtobufCAllocator){budget_alloc, budget_free, u};
     u->is_over_budget = false;
@@ -305,7 +308,7 @@ void *unpack_request(struct unpack *u, const ProtobufCMessageDescriptor *descrip
     if (!u->message)
         return u->is_over_budget ? too_much(u, descriptor, len, err)
                                  : no_message(descriptor, len, err);
-    if (check_message(u->message, &path, err) != 0) {
+    if (check_message(u->message, NULL, err) != 0) {
         unpack_free(u);
         return NULL;
     }

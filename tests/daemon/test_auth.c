@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <openssl/sha.h>
 
 #include "base/log.h"
 #include "daemon/auth.h"
 #include "daemon/auth_file.h"
+#include "daemon/auth_recent.h"
 
 /* printf %s TOKEN | sha256sum */
 #define HASH_A  "911208488b4efa47a44a333ee3289bd5e6f36555146f9f743eb0028f62f26384"
@@ -478,6 +480,72 @@ static void a_reload_takes_all_of_the_new_file_or_nothing(void **state)
     auth_destroy(auth);
 }
 
+/* What is kept of right tokens lets nothing else in, and tells callers apart. */
+static void tokens_that_were_right_before_stay_the_only_ones(void **state)
+{
+    char text[64 * 120], token[32], name[16];
+    size_t len = 0;
+    (void)state;
+    for (int i = 0; i < 64; i++) {
+        uint8_t hash[32];
+        snprintf(token, sizeof token, "token-%d", i);
+        SHA256((const uint8_t *)token, strlen(token), hash);
+        len += (size_t)snprintf(text + len, sizeof text - len, "token sha256:");
+        for (int b = 0; b < 32; b++)
+            len += (size_t)snprintf(text + len, sizeof text - len, "%02x", hash[b]);
+        len += (size_t)snprintf(text + len, sizeof text - len, " name-%d jobs\n", i);
+    }
+    struct auth *auth = make(text);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 64; i++) {
+            snprintf(token, sizeof token, "token-%d", i);
+            snprintf(name, sizeof name, "name-%d", i);
+            for (int again = 0; again < 2; again++)
+                expect(auth, (struct question){token, NULL, NO_UID, AUTH_JOBS}, name);
+            expect_refused(auth, (struct question){token, NULL, NO_UID, AUTH_ADMIN},
+                           LTD_E_PERMISSION, "ROLE");
+            token[strlen(token) - 1] ^= 64;
+            expect_refused(auth, (struct question){token, NULL, NO_UID, AUTH_JOBS},
+                           LTD_E_UNAUTHENTICATED, "TOKEN_WRONG");
+            expect_refused(auth, (struct question){"token-", NULL, NO_UID, AUTH_JOBS},
+                           LTD_E_UNAUTHENTICATED, "TOKEN_WRONG");
+            snprintf(token, sizeof token, "token-%d ", i);
+            expect_refused(auth, (struct question){token, NULL, NO_UID, AUTH_JOBS},
+                           LTD_E_UNAUTHENTICATED, "TOKEN_WRONG");
+        }
+    }
+    auth_destroy(auth);
+}
+
+static void what_is_kept_is_found_by_all_its_bytes_and_forgotten_at_once(void **state)
+{
+    static const struct auth_entry one, two;
+    char edge[AUTH_RECENT_TOKEN_BYTES + 2];
+    struct auth_recent *recent = auth_recent_create();
+    (void)state;
+    assert_non_null(recent);
+    memset(edge, 'a', sizeof edge);
+    assert_null(auth_recent_find(recent, "", 0));
+    auth_recent_put(recent, edge, AUTH_RECENT_TOKEN_BYTES, &one);
+    auth_recent_put(recent, edge, AUTH_RECENT_TOKEN_BYTES + 1, &two);
+    assert_ptr_equal(auth_recent_find(recent, edge, AUTH_RECENT_TOKEN_BYTES), &one);
+    assert_null(auth_recent_find(recent, edge, AUTH_RECENT_TOKEN_BYTES + 1));
+    assert_null(auth_recent_find(recent, edge, AUTH_RECENT_TOKEN_BYTES - 1));
+    auth_recent_put(recent, edge, AUTH_RECENT_TOKEN_BYTES, &two);
+    assert_ptr_equal(auth_recent_find(recent, edge, AUTH_RECENT_TOKEN_BYTES), &two);
+    edge[AUTH_RECENT_TOKEN_BYTES - 1] = 'b';
+    assert_null(auth_recent_find(recent, edge, AUTH_RECENT_TOKEN_BYTES));
+    edge[AUTH_RECENT_TOKEN_BYTES - 1] = 'a';
+    auth_recent_forget(recent);
+    assert_null(auth_recent_find(recent, edge, AUTH_RECENT_TOKEN_BYTES));
+    auth_recent_destroy(recent);
+    /* Without memory for it nothing is kept, and all goes on. */
+    auth_recent_put(NULL, "a", 1, &one);
+    assert_null(auth_recent_find(NULL, "a", 1));
+    auth_recent_forget(NULL);
+    auth_recent_destroy(NULL);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -511,6 +579,8 @@ int main(void)
         cmocka_unit_test(what_needs_no_right_is_open),
         cmocka_unit_test(who_owns_the_service_has_all_rights_unless_the_file_says_otherwise),
         cmocka_unit_test(a_reload_takes_all_of_the_new_file_or_nothing),
+        cmocka_unit_test(tokens_that_were_right_before_stay_the_only_ones),
+        cmocka_unit_test(what_is_kept_is_found_by_all_its_bytes_and_forgotten_at_once),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
