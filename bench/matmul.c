@@ -256,7 +256,7 @@ static bool allocate(void)
     for (int m = 0; m < N_MATRICES; m++) {
         const struct kern_rows part = {w, KERN_DTYPE_F32, 0, rows};
         fill(w, elements, (uint64_t)m + 1);
-        if (ctx.ops->mat_pack(&ctx, &mats[m], &part, 1, cols, &err) != 0) {
+        if (ctx.ops->mat_pack(&ctx, &mats[m], KERN_F32, &part, 1, cols, &err) != 0) {
             fprintf(stderr, "bench_matmul: %s\n", err.msg);
             return false;
         }

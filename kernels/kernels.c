@@ -17,6 +17,24 @@ void kern_mat_fini(struct kern_mat *mat)
     memset(mat, 0, sizeof *mat);
 }
 
+static const char *const format_names[KERN_N_FORMATS] = {
+    [KERN_F32] = "f32", [KERN_BF16] = "bf16", [KERN_INT8] = "int8"};
+
+const char *kern_format_name(enum kern_format format)
+{
+    return format < KERN_N_FORMATS ? format_names[format] : "unknown";
+}
+
+int kern_format_parse(const char *text, enum kern_format *out)
+{
+    for (int i = 0; i < KERN_N_FORMATS; i++)
+        if (strcmp(text, format_names[i]) == 0) {
+            *out = (enum kern_format)i;
+            return 0;
+        }
+    return -1;
+}
+
 size_t kern_dtype_bytes(enum kern_dtype dtype)
 {
     return dtype == KERN_DTYPE_F32 ? 4 : 2;

@@ -21,6 +21,7 @@
 #ifndef LATENTD_KERNELS_KERNELS_H
 #define LATENTD_KERNELS_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,8 +31,12 @@
  * pages are aligned to absolute positions, so a block never depends on where a chunk began. */
 #define KERN_PAGE_POSITIONS 16
 
-/* How a packed matrix is kept. */
-enum kern_format { KERN_F32, KERN_N_FORMATS };
+/*
+ * How the weights of a packed matrix are kept, and with it what a product computes
+ * (docs/numerics.md#weight-formats): f32 as they are; bf16 rounded, times activations rounded to bf16;
+ * int8 with one scale per row, times activations in int8 with one scale per position.
+ */
+enum kern_format { KERN_F32, KERN_BF16, KERN_INT8, KERN_N_FORMATS };
 
 /* How a matrix lies in a file: little endian, row-major. */
 enum kern_dtype { KERN_DTYPE_F32, KERN_DTYPE_BF16, KERN_DTYPE_F16, KERN_N_DTYPES };
@@ -95,16 +100,21 @@ struct kern_query {
  */
 struct kern_ops {
     const char *name; /* "ref", "openblas"; what a user pins */
+    uint32_t formats; /* bit 1 << f for each enum kern_format that mat_pack takes: kern_tier_has */
 
     /*
      * mat_pack - stack row ranges of one or more sources into a packed matrix of `cols` columns.
-     * Storage is widened exactly. LTD_E_EXHAUSTED without memory; LTD_E_CORRUPT naming row and
-     * column when an element is not finite. Free with kern_mat_fini.
+     * Storage is widened exactly, then brought to `format`. LTD_E_UNIMPLEMENTED when the tier has not
+     * the format or not for so many columns; LTD_E_EXHAUSTED without memory; LTD_E_CORRUPT naming row
+     * and column when an element is not finite, or becomes infinite in bf16. `mat` is written only on
+     * success. Free with kern_mat_fini.
      */
-    int (*mat_pack)(const struct kern_ctx *ctx, struct kern_mat *mat, const struct kern_rows *parts,
-                    int32_t n_parts, int32_t cols, struct ltd_err *err);
+    int (*mat_pack)(const struct kern_ctx *ctx, struct kern_mat *mat, enum kern_format format,
+                    const struct kern_rows *parts, int32_t n_parts, int32_t cols,
+                    struct ltd_err *err);
 
-    /* mat_row - one row of a packed matrix widened to f32: out [cols]. For embedding rows. */
+    /* mat_row - one row of a packed matrix as f32: out [cols], the numbers that the format kept. For
+     * embedding rows. */
     void (*mat_row)(const struct kern_ctx *ctx, const struct kern_mat *mat, int32_t row,
                     float *out);
 
@@ -142,6 +152,18 @@ struct kern_ops {
                       const struct kern_query *queries, int32_t n_queries, float *scores,
                       size_t scores_stride);
 };
+
+/* kern_tier_has - whether the tier can pack and multiply this format. */
+static inline bool kern_tier_has(const struct kern_ops *ops, enum kern_format format)
+{
+    return format < KERN_N_FORMATS && (ops->formats >> format & 1u) != 0;
+}
+
+/* kern_format_name - "f32", "bf16", "int8". */
+const char *kern_format_name(enum kern_format format);
+
+/* kern_format_parse - the format of that name into *out; -1 and *out untouched for another text. */
+int kern_format_parse(const char *text, enum kern_format *out);
 
 /* kern_mat_fini - free what mat_pack allocated; accepts a zeroed struct, leaves one behind. */
 void kern_mat_fini(struct kern_mat *mat);

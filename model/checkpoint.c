@@ -209,7 +209,7 @@ int model_checkpoint_pack(const struct model_checkpoint *ckpt, const struct kern
                             name, ranges[i].begin, ranges[i].end, (long long)t->shape[0]);
         rows[i] = (struct kern_rows){t->data, dtype, ranges[i].begin, ranges[i].end};
     }
-    if (ctx->ops->mat_pack(ctx, mat, rows, n_ranges, (int32_t)t->shape[1], err) != 0)
+    if (ctx->ops->mat_pack(ctx, mat, KERN_F32, rows, n_ranges, (int32_t)t->shape[1], err) != 0)
         return ltd_err_context(err, "%s: tensor %s", ckpt->dir, name);
     return 0;
 }

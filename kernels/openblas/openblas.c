@@ -42,6 +42,16 @@ static void block_times_positions(float *y, const struct kern_mat *mat, const fl
                 cblas_sdot(mat->cols, w + (size_t)r * cols, 1, x + (size_t)p * cols, 1);
 }
 
+static int mat_pack(const struct kern_ctx *ctx, struct kern_mat *mat, enum kern_format format,
+                    const struct kern_rows *parts, int32_t n_parts, int32_t cols,
+                    struct ltd_err *err)
+{
+    if (format != KERN_F32)
+        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "kernel tier openblas has no format %s, only f32",
+                        kern_format_name(format));
+    return kern_ref_mat_pack(ctx, mat, format, parts, n_parts, cols, err);
+}
+
 static void matmul(const struct kern_ctx *ctx, float *y, const struct kern_mat *mat, const float *x,
                    int32_t n_pos)
 {
@@ -107,7 +117,8 @@ void kern_openblas_id(char *out, size_t size)
 
 const struct kern_ops kern_openblas_ops = {
     .name = "openblas",
-    .mat_pack = kern_ref_mat_pack,
+    .formats = 1u << KERN_F32,
+    .mat_pack = mat_pack,
     .mat_row = kern_ref_mat_row,
     .matmul = matmul,
     .rmsnorm = kern_ref_rmsnorm,

@@ -13,7 +13,7 @@
 
 extern const struct kern_ops kern_ref_ops;
 
-int kern_ref_mat_pack(const struct kern_ctx *ctx, struct kern_mat *mat,
+int kern_ref_mat_pack(const struct kern_ctx *ctx, struct kern_mat *mat, enum kern_format format,
                       const struct kern_rows *parts, int32_t n_parts, int32_t cols,
                       struct ltd_err *err);
 void kern_ref_mat_row(const struct kern_ctx *ctx, const struct kern_mat *mat, int32_t row,

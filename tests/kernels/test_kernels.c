@@ -59,7 +59,7 @@ static struct kern_mat pack(const struct kern_ctx *ctx, const float *w, int32_t 
     struct kern_mat mat;
     struct ltd_err err = {0};
     const struct kern_rows rows = {w, KERN_DTYPE_F32, begin, end};
-    if (ctx->ops->mat_pack(ctx, &mat, &rows, 1, cols, &err) != 0)
+    if (ctx->ops->mat_pack(ctx, &mat, KERN_F32, &rows, 1, cols, &err) != 0)
         fail_msg("mat_pack: %s", err.msg);
     return mat;
 }
@@ -264,7 +264,7 @@ static void parts_are_stacked_in_their_order(void **state)
         static const int expected[] = {7, 8, 0, 1, 2};
         struct kern_mat mat;
         struct ltd_err err = {0};
-        assert_int_equal(ops->mat_pack(&ctx, &mat, parts, 3, COLS, &err), 0);
+        assert_int_equal(ops->mat_pack(&ctx, &mat, KERN_F32, parts, 3, COLS, &err), 0);
         assert_int_equal(mat.rows, 5);
         assert_int_equal(mat.bytes, 5 * COLS * sizeof(float));
         for (int32_t r = 0; r < 5; r++) {
@@ -307,7 +307,7 @@ static void weights_that_are_not_finite_are_refused(void **state)
             const struct kern_rows rows = {w, KERN_DTYPE_F32, 0, 3};
             struct kern_mat mat = {0};
             struct ltd_err err = {0};
-            assert_int_equal(ops->mat_pack(&ctx, &mat, &rows, 1, 4, &err), -1);
+            assert_int_equal(ops->mat_pack(&ctx, &mat, KERN_F32, &rows, 1, 4, &err), -1);
             assert_int_equal(err.code, LTD_E_CORRUPT);
             assert_non_null(strstr(err.msg, "row 1 column 3"));
             assert_null(mat.data);
