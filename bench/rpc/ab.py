@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """ab.py - what a call costs in latentd, against the stock C++ gRPC server, in one paired run.
 
-    ab.py --latentd build/bench/daemon/latentd --echo build/bench/bench/rpc/echo_cpp [--rounds 7] [--csv FILE]
+    ab.py --latentd build/bench/daemon/latentd --echo build/bench/bench/rpc/echo_cpp
+          [--floor build/bench/bench/rpc/floor] [--rounds 7] [--csv FILE]
 
     A  echo_cpp: grpc.testing.TestService with the callback API, nothing else (echo_cpp.cc)
     B  latentd:  the same service of the real daemon (option test_service), every call with a token from
                  an access file, limits and metrics as they are served
+    F  floor:    canned answers, nothing but the system calls of an answer (floor.c): on one connection
+                 with one call at a time it shows what any server must pay, and so how large B/A can be
 
 Each round runs every load on A, then on B, so that both see the same machine; what counts is the ratio of
 a round, and the median of the ratios over the rounds. Main figure: requests (or messages) per second of
@@ -151,6 +154,8 @@ class Bench:
     def start(self, side):
         if side == "A":
             return Server("A", [self.args.echo, "127.0.0.1:0"], read_port, self.server_cpus)
+        if side == "F":
+            return Server("F", [self.args.floor], read_port, self.server_cpus)
         self.n_starts += 1
         ready = self.path("ready-%d" % self.n_starts)
         options = {"ready_file": ready, "metrics_listen": "127.0.0.1:0", "test_service": "on",
@@ -261,6 +266,13 @@ class Bench:
         shown = ["%s %s" % (key, "%.4g" % row[key]) for key in COLUMNS[6:14] if key in row]
         print("round %d %s %-20s %s" % (round_no, row["side"], row["load"], ", ".join(shown)), flush=True)
 
+    def floor(self, round_no):
+        server = self.start("F")
+        try:
+            self.unary(server, round_no, 1, 1)
+        finally:
+            server.stop()
+
     def run_round(self, round_no):
         for side in "AB":
             server = self.start(side)
@@ -275,6 +287,8 @@ class Bench:
             finally:
                 server.stop()
             self.idle(side, round_no)
+        if self.args.floor:
+            self.floor(round_no)
 
     # ---- what came of it ----
 
@@ -298,6 +312,10 @@ class Bench:
         for load, key, goal, more_is_better in GOALS:
             value, low, high = self.median_ratio(self.figure("B", load, key), self.figure("A", load, key))
             n_missed += line("%s, %s" % (load, key), value, low, high, goal, more_is_better)
+        if self.args.floor:
+            print("%-34s %10.3g  [%.3g, %.3g]  the most that is possible here" % (
+                "unary c=1 m=1, floor/A, per_cpu_s", *self.median_ratio(self.figure("F", "unary c=1 m=1", "per_cpu_s"),
+                                                                        self.figure("A", "unary c=1 m=1", "per_cpu_s"))))
         idle = sorted(self.figure("B", "idle", "bytes_per_connection").values())
         n_missed += line("idle connection, bytes of B", statistics.median(idle), idle[0], idle[-1], IDLE_GOAL_BYTES, False)
         tls = self.median_ratio(self.figure("B", "unary c=10 m=10 TLS", "cpu_us"),
@@ -319,6 +337,7 @@ def main():
     parser = argparse.ArgumentParser(description="latentd against the stock C++ gRPC server")
     parser.add_argument("--latentd", required=True)
     parser.add_argument("--echo", required=True)
+    parser.add_argument("--floor", help="also measure what the system calls alone cost")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.5, help="processor time of the server per measurement")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="further options of latentd")
