@@ -70,7 +70,6 @@ struct app {
     uint64_t watchdog_ns;     /* interval that systemd allows; 0: none */
     uint64_t progress;        /* the engine's counters when it was last seen to move, */
     uint64_t progress_ns;     /* and when that was */
-    bool is_stalled;          /* the log could not be written when it was looked at last */
     bool is_durable;          /* jobs that are not finished go on in another process */
     bool is_server_drained;
     bool is_ready_file_written;

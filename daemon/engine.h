@@ -54,7 +54,6 @@ struct engine_stats {
     uint64_t tokens;
     uint64_t token_steps;
     uint64_t prompt_tokens;                /* of jobs that were admitted, known ones included */
-    uint32_t jobs_waiting;                 /* now: submitted, not admitted */
     uint32_t jobs_running;                 /* now */
     uint32_t jobs_held;                    /* now: finished, places kept to be continued */
     uint32_t positions_running;            /* now: positions of running jobs that own a latent */

@@ -96,7 +96,6 @@ static void fill_now(struct engine_stats *stats, const struct engine *engine)
     /* What finished jobs hold is given up as soon as somebody needs it. */
     struct sched_places free = places_free(&engine->places);
     uint64_t now = ltd_now_ns();
-    stats->jobs_waiting = (uint32_t)sched_n_waiting(engine->sched, -1);
     stats->jobs_running = (uint32_t)engine->n_running;
     stats->jobs_held = (uint32_t)engine->places.n_held;
     stats->positions_running = (uint32_t)(engine->places.rows.n_total - free.n_rows);

@@ -25,7 +25,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
-#include "daemon/engine.h"
+#include "daemon/engine_event.h"
 #include "daemon/spec.h"
 
 #define JOB_ID_CHARS         26 /* 10 of time, 16 of chance; see job_id_make */

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
-
 /* ---------------------------------------------------------------------------- making, unmaking */
 
 static void link_live(struct job_table *table, struct live *live)

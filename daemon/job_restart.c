@@ -23,9 +23,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/size.h"
 #include "daemon/job_live.h"
-#include "daemon/unpack.h"
 
 #define PAGE_JOBS 256
 

@@ -9,7 +9,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "cluster/build_id.h"
 #include "daemon/auth.h"
 #include "daemon/prometheus.h"

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "cluster/comm.h"
 #include "cluster/handshake.h"
 #include "cluster/shard.h"

@@ -18,7 +18,6 @@
  */
 #include <math.h>
 
-#include "base/clock.h"
 #include "daemon/sched_private.h"
 
 #define BISECTIONS 8

@@ -16,7 +16,6 @@
  */
 #include <math.h>
 
-#include "base/clock.h"
 #include "daemon/sched_private.h"
 
 #define FADE_FAST  (1.0 - 1.0 / 128)

@@ -16,7 +16,6 @@
  * When everything fits nothing is ordered and the plan is O(n). When something must stay out, jobs
  * are picked class by class, and in a class from the client who was served least.
  */
-#include "base/clock.h"
 #include "daemon/sched_private.h"
 
 /* What a tick under construction holds. */

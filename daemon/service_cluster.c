@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "cluster/build_id.h"
 #include "daemon/service.h"
 #include "daemon/spec_decode.h"
 #include "kernels/dispatch.h"

@@ -14,7 +14,6 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
-#include "daemon/job.h"
 #include "daemon/store.h"
 
 struct store_log {

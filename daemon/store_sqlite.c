@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "daemon/store_durable.h"
 #include "daemon/store_lock.h"
 

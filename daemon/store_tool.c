@@ -13,7 +13,7 @@
 
 struct report {
     FILE *out;
-    uint64_t n_jobs, n_unfinished, n_events, n_damaged, n_purged, bytes;
+    uint64_t n_jobs, n_unfinished, n_events, n_damaged, bytes;
 };
 
 static const char *name_of(const struct store_scanned *s, char buf[64])
@@ -31,7 +31,6 @@ static bool check_job(void *arg, struct store_scanned *s)
     char name[64];
     r->n_events += s->n_rows;
     r->bytes += s->bytes;
-    r->n_purged += s->is_purged;
     if (s->is_purged)
         return true;
     r->n_jobs++;

@@ -101,18 +101,6 @@ void wire_tokens_fini(struct wire_tokens *tokens)
     ltd_bytes_fini(&tokens->logprobs);
 }
 
-void wire_tokens_clear(struct wire_tokens *tokens)
-{
-    ltd_bytes_clear(&tokens->ids);
-    ltd_bytes_clear(&tokens->text);
-    ltd_bytes_clear(&tokens->steps);
-    ltd_bytes_clear(&tokens->exits);
-    ltd_bytes_clear(&tokens->values);
-    ltd_bytes_clear(&tokens->logprobs);
-    tokens->n = 0;
-    tokens->has_values = false;
-}
-
 static void add_logprobs(struct ltd_bytes *out, const struct engine_token *token)
 {
     Latentd__V1__TopLogprob top[SPEC_LOGPROBS_MAX], *tops[SPEC_LOGPROBS_MAX];

@@ -40,8 +40,6 @@ struct wire_tokens {
 
 void wire_tokens_init(struct wire_tokens *tokens);
 void wire_tokens_fini(struct wire_tokens *tokens);
-/* Empty again, memory kept. */
-void wire_tokens_clear(struct wire_tokens *tokens);
 void wire_tokens_add(struct wire_tokens *tokens, const struct engine_token *token, const char *text,
                      size_t text_len);
 size_t wire_tokens_bytes(const struct wire_tokens *tokens);

@@ -11,7 +11,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 
 /* A client that is told to come back sooner than this only asks more often. */

@@ -13,7 +13,6 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-#include "base/log.h"
 #include "base/utf8.h"
 
 /*

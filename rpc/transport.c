@@ -249,11 +249,6 @@ bool rpc_transport_waits_for_room(const struct rpc_transport *t)
     return t->polled & UV_WRITABLE;
 }
 
-bool rpc_transport_is_tls(const struct rpc_transport *t)
-{
-    return t->tls != NULL;
-}
-
 bool rpc_transport_is_secure(const struct rpc_transport *t)
 {
     return !t->tls || rpc_tls_session_is_secure(t->tls);

@@ -117,8 +117,6 @@ size_t rpc_transport_pending_bytes(const struct rpc_transport *t);
 /* True while the kernel has no room for what is pending: it follows by itself. */
 bool rpc_transport_waits_for_room(const struct rpc_transport *t);
 
-bool rpc_transport_is_tls(const struct rpc_transport *t);
-
 /* True without TLS, and when its handshake is over. */
 bool rpc_transport_is_secure(const struct rpc_transport *t);
 
