@@ -243,7 +243,7 @@ static void on_sweep(uv_timer_t *timer)
     struct app *app = timer->data;
     store_expire(app->service.store, ltd_wall_us());
     tell_health(app);
-    watch_beat_all(&app->service);
+    watch_beat_all(&app->service, ltd_now_ns());
 }
 
 /* The ping says that the engine moves, not only that this loop turns. */

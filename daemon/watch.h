@@ -37,8 +37,9 @@ void watch_start(struct service *service, struct rpc_call *call, const struct jo
 /*
  * watch_beat_all - from the loop's timer, about once a second: readers that have heard nothing for
  * WATCH_BEAT_SECONDS get a Heartbeat, so that a silent network and a long thought are two things.
+ * `now_ns` is ltd_now_ns().
  */
 #define WATCH_BEAT_SECONDS 5
-void watch_beat_all(struct service *service);
+void watch_beat_all(struct service *service, uint64_t now_ns);
 
 #endif

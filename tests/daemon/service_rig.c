@@ -260,11 +260,15 @@ static void take_event(struct rig_stream *s, const uint8_t *data, size_t len)
 {
     Latentd__V1__JobEvent *e = latentd__v1__job_event__unpack(NULL, len, data);
     assert_non_null(e);
-    if (s->n_messages == 0)
+    bool is_beat = e->event_case == LATENTD__V1__JOB_EVENT__EVENT_HEARTBEAT;
+    if (is_beat)
+        assert_null(e->job);
+    else if (s->n_messages == s->n_beats)
         s->has_job = e->job != NULL;
-    if (e->event_case == LATENTD__V1__JOB_EVENT__EVENT_THINKING) {
+    if (is_beat || e->event_case == LATENTD__V1__JOB_EVENT__EVENT_THINKING) {
         assert_int_equal(e->seq, 0);
-        s->n_thinking++;
+        s->n_beats += is_beat;
+        s->n_thinking += !is_beat;
     } else {
         size_t n = 1;
         if (e->event_case == LATENTD__V1__JOB_EVENT__EVENT_TOKENS) {
@@ -398,6 +402,11 @@ void rig_stream_wait_messages(struct rig_stream *s, size_t n)
 void rig_stream_wait_thinking(struct rig_stream *s, size_t n)
 {
     wait_for(s, &s->n_thinking, n, "thoughts");
+}
+
+void rig_stream_wait_beats(struct rig_stream *s, size_t n)
+{
+    wait_for(s, &s->n_beats, n, "heartbeats");
 }
 
 void rig_stream_cancel(struct rig_stream *s)

@@ -119,7 +119,7 @@ struct rig_stream {
     uint32_t retry_ms;
     char reason[64];
     char message[480];
-    size_t n_messages, n_tokens, n_thinking;
+    size_t n_messages, n_tokens, n_thinking, n_beats;
     int32_t ids[20000];
     struct ltd_bytes text;
     uint64_t last_seq;
@@ -136,6 +136,7 @@ void rig_stream_release(struct rig_stream *s);
 void rig_stream_wait_tokens(struct rig_stream *s, size_t n);
 void rig_stream_wait_messages(struct rig_stream *s, size_t n);
 void rig_stream_wait_thinking(struct rig_stream *s, size_t n);
+void rig_stream_wait_beats(struct rig_stream *s, size_t n);
 /* Reset the call. */
 void rig_stream_cancel(struct rig_stream *s);
 /* Wait for the end; the status. */
