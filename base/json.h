@@ -26,7 +26,7 @@
 #include "base/err.h"
 
 /* Memory that a parse may take: so much for any text, so many times its size, at most so much. The
- * largest vocabularies in use, 262,144 tokens with 520,000 merges, take 180 MiB. */
+ * last has room for the largest vocabularies in use, 262,144 tokens with 520,000 merges. */
 #define LTD_JSON_MEMORY_BASE   ((size_t)1 << 20)
 #define LTD_JSON_MEMORY_FACTOR 64
 #define LTD_JSON_MEMORY_MAX    ((size_t)512 << 20)

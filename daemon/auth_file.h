@@ -21,7 +21,7 @@
 
 #define AUTH_NAME_CHARS     48 /* leaves 15 of an account's 64 characters behind "NAME/" */
 #define AUTH_HASH_BYTES     32
-#define AUTH_ENTRIES_MAX    1024 /* a call looks at each token's hash: 30 us with so many */
+#define AUTH_ENTRIES_MAX    1024 /* a call looks at each token's hash */
 #define AUTH_FILE_BYTES_MAX (1u << 20)
 
 enum auth_kind { AUTH_TOKEN, AUTH_UID, AUTH_CERT };

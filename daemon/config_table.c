@@ -177,10 +177,9 @@ const struct config_option config_options[] = {
     {FIELD(tls_certificate), CONFIG_TYPE_TEXT, AT(tls_certificate), "", "", 0, 0, NULL,
      "empty or a PEM file", NULL, "Model and endpoint",
      "The server's certificate for addresses with tls:, and the chain up to its root behind it.",
-     "Required with such an address. A P-256 key takes a third of RSA's time per connection. "
-     "SIGUSR2 "
-     "reads it, the key and the CA again: replace the files first. An expired certificate is "
-     "refused; one that expires while it is in use stays in use."},
+     "Required with such an address. A handshake with a P-256 key costs less time than one with "
+     "RSA. SIGUSR2 reads it, the key and the CA again: replace the files first. An expired "
+     "certificate is refused; one that expires while it is in use stays in use."},
     {FIELD(tls_key), CONFIG_TYPE_TEXT, AT(tls_key), "", "", 0, 0, NULL, "empty or a PEM file", NULL,
      "Model and endpoint", "The private key of tls_certificate, without a passphrase.",
      "Required with it. A file that others than its owner may read is refused."},

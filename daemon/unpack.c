@@ -59,8 +59,8 @@ static void budget_free(void *arg, void *pointer)
 
 /* ----------------------------------------------------------------------------------- look */
 
-/* Messages and values in one request, packed numbers not counted: each is a block of memory and up to
- * a third of a microsecond. The longest chat has 4096 turns of two texts; ids of tokens may stand one
+/* Messages and values in one request, packed numbers not counted: each is a block of memory and
+ * the time to get it. The longest chat has 4096 turns of two texts; ids of tokens may stand one
  * by one, though everybody packs them. */
 #define MESSAGES_MAX 16384
 #define VALUES_MAX   65536

@@ -4,8 +4,8 @@
  *
  * What a generated parser lets through is refused here, once for all messages: text that is no
  * UTF-8, fields that this build does not know (they could change what is asked), and input whose
- * memory or time is out of proportion to its size. One MiB of hostile fields unpacks to more than 50
- * MiB without a budget; with the limits here 4 MiB take the loop at most 20 ms, for a million ids.
+ * memory or time is out of proportion to its size. Two bytes of a hostile field can unpack to a whole
+ * message with its block of memory; so values, messages and bytes have a budget.
  *
  *     struct unpack u;
  *     Latentd__V1__GetJobRequest *req =

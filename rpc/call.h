@@ -182,7 +182,7 @@ bool rpc_call_was_compressed(const struct rpc_call *call);
  *
  * A call tells its coding in its headers: it can be switched on behind the first message only when
  * this was called before that, with either value. A message that compression does not make smaller
- * goes as it is. It costs the loop's thread some 10 ms per MiB.
+ * goes as it is. The loop's thread compresses: what is large and urgent should go as it is.
  */
 bool rpc_call_compress(struct rpc_call *call, bool on);
 
