@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -167,6 +168,52 @@ static void usage_is_counted_by_owner(void **state)
         assert_int_equal(usage.n_jobs, 0);
         rig_close(store);
         store = rig_open();
+    }
+    rig_close(store);
+}
+
+/* -------------------------------------------------------------------------------------- disk */
+
+/* SQLite's calls for the disk come here first: the program's own functions go before the libraries'. */
+static _Atomic int n_wal_syncs;
+
+static void count_sync(int fd)
+{
+    char link[64], path[200];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, path, sizeof path);
+    n_wal_syncs += len > 4 && memcmp(path + len - 4, "-wal", 4) == 0;
+}
+
+int fsync(int fd)
+{
+    count_sync(fd);
+    return (int)syscall(SYS_fsync, fd);
+}
+
+int fdatasync(int fd)
+{
+    count_sync(fd);
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+/* No kill notices it, because what the kernel has outlives the process; a power cut does. */
+static void every_answer_comes_behind_a_sync_of_the_disk(void **state)
+{
+    struct store *store = rig_open();
+    struct job_id_maker maker = {0};
+    char id[JOB_ID_CHARS + 1];
+    (void)state;
+    rig_id(&maker, id);
+    for (int i = 0; i < 8; i++) {
+        int before = n_wal_syncs;
+        struct job_event event = i == 0   ? rig_queued("", "")
+                                 : i == 1 ? rig_started()
+                                 : i == 7 ? rig_finished(JOB_FINISH_EOS, 5)
+                                          : rig_token(i, "text", 4);
+        assert_int_equal(rig_append(store, id, event), LTD_OK);
+        if (n_wal_syncs == before)
+            fail_msg("event %d was answered, and the log was not synced for it", i + 1);
     }
     rig_close(store);
 }
@@ -521,6 +568,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         RIG_CASE(appends_of_one_turn_are_one_commit_and_answered_in_order),
         RIG_CASE(a_refusal_keeps_its_turn_and_takes_what_waits_behind_it),
+        RIG_CASE(every_answer_comes_behind_a_sync_of_the_disk),
         RIG_CASE(a_job_is_shown_when_it_is_on_disk_and_its_names_are_taken_before),
         RIG_CASE(usage_is_counted_by_owner),
         RIG_CASE(a_log_that_is_opened_again_holds_the_same_at_every_prefix),
