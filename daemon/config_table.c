@@ -357,8 +357,9 @@ const struct config_option config_options[] = {
      "Each idle connection costs about 16 KiB and a file descriptor."},
     {FIELD(max_connections_per_address), CONFIG_TYPE_INT, AT(max_connections_per_address), "256",
      "connections", 0, 65536, NULL, "", NULL, "Limits",
-     "Connections of one address of another host at once; one more is closed at once. 0: no limit "
-     "but max_connections.",
+     "Connections of one address of another host at once, with IPv6 of one /64 network; one more "
+     "is "
+     "closed at once. 0: no limit but max_connections.",
      "More when many clients come through one proxy or one address translation."},
     {FIELD(max_connections_local), CONFIG_TYPE_INT, AT(max_connections_local), "0", "connections",
      0, 65536, NULL, "", NULL, "Limits",

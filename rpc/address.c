@@ -84,6 +84,23 @@ void rpc_address_format_host(const struct sockaddr *address, char *text)
     }
 }
 
+void rpc_address_format_network(const struct sockaddr *address, char *text)
+{
+    struct sockaddr_in6 v6;
+    rpc_address_format_host(address, text);
+    if (address->sa_family != AF_INET6)
+        return;
+    memcpy(&v6, address, sizeof v6);
+    if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+        inet_ntop(AF_INET, v6.sin6_addr.s6_addr + 12, text, RPC_HOST_BYTES);
+    } else if (!IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr) && !IN6_IS_ADDR_LINKLOCAL(&v6.sin6_addr)) {
+        memset(v6.sin6_addr.s6_addr + 8, 0, 8);
+        inet_ntop(AF_INET6, &v6.sin6_addr, text, RPC_HOST_BYTES);
+        size_t len = strlen(text);
+        snprintf(text + len, RPC_HOST_BYTES - len, "/64");
+    }
+}
+
 bool rpc_address_is_loopback(const struct sockaddr *address)
 {
     if (address->sa_family == AF_INET) {

@@ -50,6 +50,16 @@ void rpc_address_format(const struct sockaddr *address, socklen_t address_bytes,
  */
 void rpc_address_format_host(const struct sockaddr *address, char *text);
 
+/*
+ * rpc_address_format_network - whom an address belongs to, for limits: "192.0.2.1", "2001:db8:1:2::/64".
+ *
+ * Who has one IPv6 address has 2^64 of them, so those count together. An address that is local to a
+ * link is a host's own; an IPv4 address written as IPv6 is what it is.
+ *
+ * text  [RPC_HOST_BYTES], for other families as above
+ */
+void rpc_address_format_network(const struct sockaddr *address, char *text);
+
 /* True when nothing that is said to this address leaves the host: 127.0.0.0/8, ::1, a Unix socket. */
 bool rpc_address_is_loopback(const struct sockaddr *address);
 

@@ -791,7 +791,7 @@ void rpc_conn_flush(struct rpc_conn *conn)
 
 /* ---- open ---- */
 
-static void name_peer(struct rpc_conn *conn, int fd)
+static void name_peer(struct rpc_conn *conn, int fd, char network[RPC_HOST_BYTES])
 {
     struct sockaddr_storage sa;
     socklen_t sa_bytes = sizeof sa;
@@ -805,12 +805,14 @@ static void name_peer(struct rpc_conn *conn, int fd)
     if (sa.ss_family == AF_UNIX && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &who_bytes) == 0) {
         snprintf(conn->peer, sizeof conn->peer, "unix:uid=%u,pid=%d", who.uid, who.pid);
         snprintf(conn->peer_host, sizeof conn->peer_host, "unix:uid=%u", who.uid);
+        strcpy(network, conn->peer_host);
         conn->who.uid = who.uid;
         return;
     }
     conn->who.is_loopback = rpc_address_is_loopback((struct sockaddr *)&sa);
     rpc_address_format((struct sockaddr *)&sa, sa_bytes, conn->peer);
     rpc_address_format_host((struct sockaddr *)&sa, conn->peer_host);
+    rpc_address_format_network((struct sockaddr *)&sa, network);
 }
 
 /* When to ask the client to come again: max_age_ms, a tenth more or less, so that clients that came
@@ -848,6 +850,7 @@ static int start_session(struct rpc_conn *conn)
 struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, bool is_tls, bool pages_only,
                                struct ltd_err *err)
 {
+    char network[RPC_HOST_BYTES];
     struct rpc_tls_session *tls = NULL;
     struct rpc_conn *conn = calloc(1, sizeof *conn);
     if (!conn) {
@@ -860,9 +863,9 @@ struct rpc_conn *rpc_conn_open(struct rpc_shared *shared, int take_fd, bool is_t
     conn->heard_ns = conn->moved_ns = conn->idle_ns = ltd_now_ns();
     rpc_scan_init(&conn->scan, conn->heard_ns);
     rpc_timer_init(&conn->timer, rpc_conn_on_timer, conn);
-    name_peer(conn, take_fd);
+    name_peer(conn, take_fd, network);
     conn->retire_ns = retirement(shared, conn->heard_ns);
-    conn->host = rpc_hosts_take(&shared->hosts, conn->peer_host,
+    conn->host = rpc_hosts_take(&shared->hosts, network,
                                 conn->who.is_loopback ? shared->limits.max_per_local_host
                                                       : shared->limits.max_per_host,
                                 err);

@@ -3,7 +3,7 @@
  * rpc/hosts.h - how many connections each peer host has open.
  *
  * One host with a broken client, or a bad intention, must not take all the connections there are.
- * Names are what rpc_call_peer_host tells: the number of an address, or a Unix socket's user. A
+ * Names are those of rpc_address_format_network, or a Unix socket's user. A
  * name is kept while somebody holds it, so the table is never larger than the connections are many.
  *
  * Threads: one owner at a time; the server's loop.

@@ -49,6 +49,38 @@ static void what_stays_on_the_host_is_known(void **state)
     assert_true(rpc_address_is_loopback((const struct sockaddr *)&path));
 }
 
+/* Limits hold for whoever has the addresses, and with IPv6 one has a whole network of them. */
+static void addresses_of_one_owner_count_together(void **state)
+{
+    static const struct {
+        int family;
+        const char *text, *network;
+    } rows[] = {
+        {AF_INET, "192.0.2.1", "192.0.2.1"},
+        {AF_INET6, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"},
+        {AF_INET6, "2001:db8:1:2:ffff::", "2001:db8:1:2::/64"},
+        {AF_INET6, "2001:db8:1:3:3:4:5:6", "2001:db8:1:3::/64"},
+        {AF_INET6, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff::/64"},
+        {AF_INET6, "::ffff:192.0.2.1", "192.0.2.1"},
+        {AF_INET6, "::1", "::1"},
+        {AF_INET6, "fe80::1:2", "fe80::1:2"},
+    };
+    char text[RPC_HOST_BYTES];
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct sockaddr_storage sa = {.ss_family = (sa_family_t)rows[i].family};
+        struct sockaddr_in *v4 = (struct sockaddr_in *)&sa;
+        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&sa;
+        void *number = rows[i].family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr;
+        assert_int_equal(inet_pton(rows[i].family, rows[i].text, number), 1);
+        rpc_address_format_network((struct sockaddr *)&sa, text);
+        assert_string_equal(text, rows[i].network);
+    }
+    const struct sockaddr_un path = {.sun_family = AF_UNIX};
+    rpc_address_format_network((const struct sockaddr *)&path, text);
+    assert_string_equal(text, "unix");
+}
+
 static void addresses_are_read_or_refused_with_the_reason(void **state)
 {
     static const struct {
@@ -363,6 +395,7 @@ static void a_bad_method_table_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(addresses_of_one_owner_count_together),
         cmocka_unit_test(addresses_are_read_or_refused_with_the_reason),
         cmocka_unit_test(what_stays_on_the_host_is_known),
         cmocka_unit_test(a_unix_path_must_fit_its_structure),
