@@ -6,7 +6,8 @@ For each class a process of its own misbehaves against a running latentd while a
 Health.Check. Two things are judged: the honest client's 99th percentile may grow by 50 ms at most
 against its own just before, in the best of a few tries, because the machine is shared; and the
 daemon's resident size may grow by no more than what docs/wire.md allows that class. All figures are
-printed. Where the attacker must be thrown out, the reason that it was given is compared too.
+printed. Where the attacker must be thrown out, the reason that it was given is compared too. Under a
+sanitizer all this is only printed: then the daemon's own checks are what is tested.
 
     t1020-abuse.py [CLASS...]        ctest runs all of them
 """
@@ -91,7 +92,8 @@ class Abuse(harness.Case):
             fat = not harness.SANITIZE and grown > wanted.budget_mib
             print(f"{name}: p99 {before:.1f} -> {during:.1f} ms, grown {grown:.1f} of "
                   f"{wanted.budget_mib} MiB; {ends or 'held'}", flush=True)
-            unsaid = bool(wanted.ends) and wanted.ends not in ends
+            # What a class may do is a rate; under a sanitizer the daemon may be too slow to exceed it.
+            unsaid = not harness.SANITIZE and bool(wanted.ends) and wanted.ends not in ends
             if not slow and not fat and not unsaid:
                 break
         self.assertFalse(slow, f"{name}: the honest client waited {during:.1f} ms (p99), "
