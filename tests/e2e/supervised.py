@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A service that is killed and started again, as systemd would, and clients to whom that is only a pause."""
+import json
 import os
 import random
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -134,15 +136,35 @@ def check_events(test, events, name):
     test.assertEqual(kinds[-1], "finished", name)
 
 
+def told_by_events(events):
+    """Kinds, tokens and numbers of a job's events, however tokens were put together on the way."""
+    tokens = [token for event in events if event.WhichOneof("event") == "tokens" for token in event.tokens.ids]
+    kinds = [event.WhichOneof("event") for event in events if event.WhichOneof("event") != "tokens"]
+    return kinds, tokens, events[-1].seq
+
+
+def told_by_tool(out):
+    """The same of what `latentctl watch --json` printed; an event that came twice or not at all is seen."""
+    lines = [line for line in map(json.loads, out.splitlines()) if line["seq"]]
+    last = 0
+    for line in lines:
+        if line["seq"] != last + len(line.get("tokens", "1")):
+            return "event %d behind %d" % (line["seq"], last)
+        last = line["seq"]
+    tokens = [token for line in lines for token in line.get("tokens", ())]
+    return [line["event"] for line in lines if line["event"] != "tokens"], tokens, last
+
+
 class Load:
-    """Clients that submit and follow jobs until all specs have been used; what each job wrote, by request id."""
+    """Clients, latentctl among them, that submit and follow jobs until all specs have been used; what each job
+    wrote, by request id."""
 
     def __init__(self, service, specs, n_clients, duplicates):
         self.service, self.specs, self.duplicates = service, specs, duplicates
         self.answers, self.names, self.events, self.errors = {}, {}, {}, []
         self.lock = threading.Lock()
         self.next = 0
-        self.pauses = self.submits = 0
+        self.pauses = self.submits = self.n_tools = 0
         self.threads = [threading.Thread(target=self._client, args=(i,)) for i in range(n_clients)]
 
     def start(self):
@@ -173,6 +195,25 @@ class Load:
             raise AssertionError("%s gave the jobs %s" % (request_id, sorted(names)))
         return request_id, names.pop()
 
+    def _follow(self, client, index, name):
+        """Some jobs are followed by latentctl as well, from here to the end, by itself through every restart."""
+        if index % 3:
+            return client.follow(name)
+        tool = subprocess.Popen([harness.CTL, "watch", "--server", self.service.address, "--json", name],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+        try:
+            events = client.follow(name)
+            out, err = tool.communicate(timeout=max(1, client.deadline - time.monotonic()))
+        finally:
+            tool.kill()
+            tool.wait()
+        if tool.returncode != 0 or err or told_by_tool(out) != told_by_events(events):
+            raise AssertionError("latentctl watch of %s ended with %d: %s\n%s\nexpected %s"
+                                 % (name, tool.returncode, err, out, told_by_events(events)))
+        with self.lock:
+            self.n_tools += 1
+        return events
+
     def _client(self, number):
         client = Client(self.service)
         rng = random.Random(number)
@@ -180,7 +221,7 @@ class Load:
             index = self._take()
             while index is not None:
                 request_id, name = self._submit(client, index, rng)
-                events = client.follow(name)
+                events = self._follow(client, index, name)
                 if rng.randrange(3) == 0:  # a client that lost the answer, long after
                     self._submit(client, index, rng)
                 with self.lock:

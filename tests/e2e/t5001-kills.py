@@ -84,9 +84,9 @@ class Kills(harness.Case):
             check_events(self, load.events[index], "job %d" % index)
             assert_same_answer(self, load.answers[index], expected[index], "job %d of seed %d" % (index, seed))
         self.check_store(service, load, n)
-        print("%d kills (%s), %d jobs, %d Submits, %d pauses: every answer equal"
+        print("%d kills (%s), %d jobs, %d Submits, %d pauses, %d followed by latentctl too: every answer equal"
               % (service.kills, ", ".join("%s %s %d" % (*k, c) for k, c in sorted(how.items())), n, load.submits,
-                 load.pauses))
+                 load.pauses, load.n_tools))
         self.assertEqual(service.drain(), 0, service.logs[-1])
 
     def check_store(self, service, load, n):
