@@ -168,6 +168,8 @@ static void reload(struct app *app)
     struct ltd_err err = {0};
     if (auth_reload(app->service.auth, &err) != 0)
         ltd_error("reload: %s; the access file's old entries stay in use", err.msg);
+    else
+        job_table_limits_changed(app->service.jobs);
     if (!app->tls)
         return;
     if (rpc_tls_reload(app->tls, &err) != 0)

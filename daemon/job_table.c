@@ -592,6 +592,11 @@ static bool is_held(const struct live *live)
     return live->counts_as_queued && live->job->priority == SPEC_PRIORITY_HOLD;
 }
 
+void job_table_limits_changed(struct job_table *table)
+{
+    live_place_waiting(table);
+}
+
 void job_table_close(struct job_table *table)
 {
     table->is_closed = true;

@@ -204,6 +204,9 @@ int job_table_recover(struct job_table *table, job_decode_fn decode, void *decod
  */
 void job_table_park(struct job_table *table);
 
+/* job_table_limits_changed - what config.max_running answers has changed: begin what may begin now. */
+void job_table_limits_changed(struct job_table *table);
+
 /*
  * job_table_close - from now on submissions are refused with LTD_E_UNAVAILABLE. Jobs that are held
  * (queued, priority 0) fail with it at once: nobody can reach a service that drains to let them go.

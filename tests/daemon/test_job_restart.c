@@ -616,6 +616,37 @@ static void an_owners_jobs_wait_for_each_other_and_nobody_else(void **state)
     rig_close(rig);
 }
 
+static uint32_t as_many_as_said(void *arg, const char *owner)
+{
+    const uint32_t *n = arg;
+    (void)owner;
+    return *n;
+}
+
+static void a_limit_that_is_raised_lets_waiting_jobs_begin_at_once(void **state)
+{
+    struct rig *rig = rig_open_durable();
+    struct job_caller alice = {.owner = "alice"};
+    uint32_t most = 1;
+    (void)state;
+    rig_end(rig);
+    rig->config.max_running = as_many_as_said;
+    rig->config.hook_arg = &most;
+    rig_begin(rig);
+    for (int i = 0; i < 4; i++)
+        submit_as(rig, &alice, make_spec(NULL), "");
+    assert_int_equal(fake_engine_n_jobs(rig->engine), 1);
+    job_table_limits_changed(rig->table);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), 1);
+    most = 3;
+    job_table_limits_changed(rig->table);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), 3);
+    most = 0; /* no limit */
+    job_table_limits_changed(rig->table);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), 4);
+    rig_close(rig);
+}
+
 static void hold(Latentd__V1__JobSpec *message)
 {
     message->priority_set_case = LATENTD__V1__JOB_SPEC__PRIORITY_SET_PRIORITY;
@@ -839,6 +870,7 @@ int main(void)
         cmocka_unit_test(what_ends_by_itself_while_it_is_parked_has_ended),
         cmocka_unit_test(request_ids_of_two_owners_are_two),
         cmocka_unit_test(an_owners_jobs_wait_for_each_other_and_nobody_else),
+        cmocka_unit_test(a_limit_that_is_raised_lets_waiting_jobs_begin_at_once),
         cmocka_unit_test(a_held_job_takes_no_place_from_its_owners_others),
         cmocka_unit_test(more_jobs_than_there_is_room_for_wait_for_it),
         cmocka_unit_test(a_job_that_does_not_fit_any_more_fails),
