@@ -6,7 +6,7 @@
  */
 #include "cli/help.h"
 
-#include <string.h>
+#include "cli/page.h"
 
 const struct cli_exit_status cli_exit_statuses[] = {
     {0, "done; for a job: it ended by itself"},
@@ -27,53 +27,16 @@ const struct cli_exit_status cli_exit_statuses[] = {
     {0, NULL},
 };
 
-/* Text of ours in roff: '-' would be a hyphen, '\\' an escape; '.' at line start a request. */
-static void put_text(FILE *out, const char *text)
-{
-    bool at_line_start = true;
-    for (const char *c = text; *c; c++) {
-        if (*c == '\n' && c[1] == '\n') {
-            fputs("\n.PP\n", out);
-            at_line_start = true;
-            c++;
-            continue;
-        }
-        if (at_line_start && (*c == '.' || *c == '\''))
-            fputs("\\&", out);
-        at_line_start = false;
-        if (*c == '-')
-            fputs("\\-", out);
-        else if (*c == '\\')
-            fputs("\\e", out);
-        else
-            fputc(*c, out);
-    }
-}
-
-static void put_option(FILE *out, const struct cli_option *row)
-{
-    fputs(".TP\n.B \\-\\-", out);
-    put_text(out, row->name);
-    if (row->metavar) {
-        fputs(" \\fI", out);
-        put_text(out, row->metavar);
-        fputs("\\fR", out);
-    }
-    fputc('\n', out);
-    put_text(out, row->help);
-    fputs(".\n", out);
-}
-
 static void put_verb(FILE *out, const struct cli_verb *verb)
 {
     fprintf(out, ".SS %s\n.B latentctl %s\n", verb->name, verb->name);
-    put_text(out, verb->synopsis);
+    cli_roff_text(out, verb->synopsis);
     fputs("\n.PP\n", out);
-    put_text(out, verb->details);
+    cli_roff_text(out, verb->details);
     fputc('\n', out);
     for (const struct cli_group *g = verb->groups; g->rows && g->rows != cli_common_rows; g++)
         for (size_t i = 0; i < g->n_rows; i++)
-            put_option(out, &g->rows[i]);
+            cli_roff_option(out, &g->rows[i]);
 }
 
 static void put_head(FILE *out)
@@ -85,7 +48,7 @@ static void put_head(FILE *out)
           ".B latentctl help\n[\\fIVERB\\fR]\n"
           ".SH DESCRIPTION\n",
           out);
-    put_text(
+    cli_roff_text(
         out,
         "latentctl asks a latentd, a daemon that serves recurrent-depth language models, to "
         "think: in one call that waits for the answer, or as a job that goes on without it.\n\n"
@@ -110,7 +73,7 @@ static void put_statuses(FILE *out)
     fputs(".SH EXIT STATUS\n", out);
     for (const struct cli_exit_status *s = cli_exit_statuses; s->meaning; s++) {
         fprintf(out, ".TP\n.B %d\n", s->status);
-        put_text(out, s->meaning);
+        cli_roff_text(out, s->meaning);
         fputs(".\n", out);
     }
 }
@@ -145,7 +108,7 @@ void cli_manual_write(FILE *out)
     put_head(out);
     fputs(".SH EVERY VERB\n", out);
     for (size_t i = 0; i < CLI_N_COMMON_ROWS; i++)
-        put_option(out, &cli_common_rows[i]);
+        cli_roff_option(out, &cli_common_rows[i]);
     fputs(".SH VERBS\n", out);
     for (size_t i = 0; i < cli_n_verbs; i++)
         put_verb(out, cli_verbs[i]);
