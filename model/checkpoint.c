@@ -180,6 +180,25 @@ const char *model_checkpoint_dir(const struct model_checkpoint *ckpt)
     return ckpt->dir;
 }
 
+int32_t model_checkpoint_n_files(const struct model_checkpoint *ckpt)
+{
+    return ckpt->index.n_files;
+}
+
+const struct model_safetensors *model_checkpoint_file(const struct model_checkpoint *ckpt,
+                                                      int32_t idx)
+{
+    return ckpt->index.files[idx];
+}
+
+/* The path of the file that holds a tensor, for messages. */
+static const char *file_of(const struct model_checkpoint *ckpt, const char *name)
+{
+    const char *file = ckpt->dir;
+    model_index_find(&ckpt->index, name, &file);
+    return file;
+}
+
 const struct model_tensor *model_checkpoint_tensor(const struct model_checkpoint *ckpt,
                                                    const char *name, struct ltd_err *err)
 {
@@ -210,7 +229,7 @@ int model_checkpoint_pack(const struct model_checkpoint *ckpt, const struct kern
         rows[i] = (struct kern_rows){t->data, dtype, ranges[i].begin, ranges[i].end};
     }
     if (ctx->ops->mat_pack(ctx, mat, KERN_F32, rows, n_ranges, (int32_t)t->shape[1], err) != 0)
-        return ltd_err_context(err, "%s: tensor %s", ckpt->dir, name);
+        return ltd_err_context(err, "%s: tensor %s", file_of(ckpt, name), name);
     return 0;
 }
 
@@ -232,6 +251,6 @@ int model_checkpoint_floats(const struct model_checkpoint *ckpt, const char *nam
         if (!isfinite(out[i]))
             return ltd_fail(err, LTD_E_CORRUPT,
                             "%s: tensor %s: element %lld is %g, expected a finite number",
-                            ckpt->dir, name, (long long)(begin + i), (double)out[i]);
+                            file_of(ckpt, name), name, (long long)(begin + i), (double)out[i]);
     return 0;
 }

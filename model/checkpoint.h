@@ -32,6 +32,12 @@ void model_checkpoint_close(struct model_checkpoint *ckpt); /* accepts NULL */
 const struct model_config *model_checkpoint_config(const struct model_checkpoint *ckpt);
 const char *model_checkpoint_dir(const struct model_checkpoint *ckpt);
 
+/* The files of weights; what is not read (`freqs_cis`, a copy of a tied embedding) is in there too.
+ * idx in [0, n_files). */
+int32_t model_checkpoint_n_files(const struct model_checkpoint *ckpt);
+const struct model_safetensors *model_checkpoint_file(const struct model_checkpoint *ckpt,
+                                                      int32_t idx);
+
 /* A tensor of the model. NULL with LTD_E_NOT_FOUND only for a name that the model has not. */
 const struct model_tensor *model_checkpoint_tensor(const struct model_checkpoint *ckpt,
                                                    const char *name, struct ltd_err *err);

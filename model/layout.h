@@ -2,7 +2,8 @@
 /*
  * model/layout.h - the names and shapes of all tensors of a model, from its configuration.
  *
- * The one place that spells the published names. Private to model/.
+ * The one place that spells the published names. For model/, and for tools/, which writes and counts
+ * tensors; whoever computes asks the checkpoint.
  */
 #ifndef LATENTD_MODEL_LAYOUT_H
 #define LATENTD_MODEL_LAYOUT_H

@@ -260,6 +260,12 @@ const char *model_safetensors_path(const struct model_safetensors *file)
     return file->path;
 }
 
+const uint8_t *model_safetensors_head(const struct model_safetensors *file, size_t *bytes)
+{
+    *bytes = (size_t)(file->data - file->map);
+    return file->map;
+}
+
 int32_t model_safetensors_count(const struct model_safetensors *file)
 {
     return file->n_tensors;

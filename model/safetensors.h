@@ -59,6 +59,9 @@ struct model_safetensors *model_safetensors_open(const char *path, struct ltd_er
 void model_safetensors_close(struct model_safetensors *file); /* accepts NULL */
 
 const char *model_safetensors_path(const struct model_safetensors *file);
+/* The bytes in front of the data: the header's length and the header with its padding. So head and
+ * tensors together are the whole file. Borrowed from the mapping. */
+const uint8_t *model_safetensors_head(const struct model_safetensors *file, size_t *bytes);
 int32_t model_safetensors_count(const struct model_safetensors *file);
 /* Tensors in order of their names (bytewise); idx in [0, count). */
 const struct model_tensor *model_safetensors_at(const struct model_safetensors *file, int32_t idx);

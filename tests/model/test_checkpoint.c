@@ -513,10 +513,38 @@ static void a_weight_that_is_not_finite_is_refused_at_load(void **state)
         };
         assert_null(model_core_create(ckpt, &ctx, &options, &err));
         assert_int_equal(err.code, LTD_E_CORRUPT);
-        if (!strstr(err.msg, names[i]) || !strstr(err.msg, "nan"))
-            fail_msg("\"%s\", expected %s and nan in it", err.msg, names[i]);
+        if (!strstr(err.msg, names[i]) || !strstr(err.msg, "nan") ||
+            !strstr(err.msg, "/model.safetensors"))
+            fail_msg("\"%s\", expected the file, %s and nan in it", err.msg, names[i]);
         model_checkpoint_close(ckpt);
     }
+}
+
+/* So whoever reads all heads and all tensors has read every byte of the weights. */
+static void heads_and_tensors_are_the_whole_of_every_file(void **state)
+{
+    (void)state;
+    struct ltd_err err = {0};
+    struct model_checkpoint *ckpt = model_checkpoint_open(BF16, &err);
+    assert_non_null(ckpt);
+    assert_int_equal(model_checkpoint_n_files(ckpt), 2);
+    for (int32_t f = 0; f < 2; f++) {
+        const struct model_safetensors *file = model_checkpoint_file(ckpt, f);
+        const char *path = model_safetensors_path(file);
+        struct stat st;
+        size_t bytes, len;
+        const uint8_t *head = model_safetensors_head(file, &bytes);
+        char *contents = slurp(path, &len);
+        assert_non_null(contents);
+        assert_true(bytes > 8 && bytes < len);
+        assert_memory_equal(head, contents, bytes);
+        for (int32_t i = 0; i < model_safetensors_count(file); i++)
+            bytes += model_safetensors_at(file, i)->bytes;
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(bytes, (size_t)st.st_size);
+        free(contents);
+    }
+    model_checkpoint_close(ckpt);
 }
 
 static void impossible_options_are_refused(void **state)
@@ -745,6 +773,7 @@ int main(void)
         cmocka_unit_test(a_directory_needs_exactly_one_way_to_its_tensors),
         cmocka_unit_test(pipes_and_lost_links_are_refused_and_not_waited_for),
         cmocka_unit_test(a_weight_that_is_not_finite_is_refused_at_load),
+        cmocka_unit_test(heads_and_tensors_are_the_whole_of_every_file),
         cmocka_unit_test(impossible_options_are_refused),
         cmocka_unit_test(a_batch_that_does_not_fit_is_refused),
         cmocka_unit_test(tokens_and_positions_outside_are_refused_by_the_border),
