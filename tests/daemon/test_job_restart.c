@@ -55,17 +55,37 @@ static void write_tokens(struct rig *rig, size_t job_idx, int32_t begin, int32_t
     }
 }
 
-/* A job that wrote `n` tokens in a process that has ended; the next one has recovered it. */
-static void restart_behind(struct rig *rig, void (*change)(Latentd__V1__JobSpec *message),
-                           int32_t n, char id[JOB_ID_CHARS + 1])
+/* A job that has written `n` tokens. */
+static void begin_job(struct rig *rig, void (*change)(Latentd__V1__JobSpec *message), int32_t n,
+                      char id[JOB_ID_CHARS + 1])
 {
     memcpy(id, submit(rig, change)->id, JOB_ID_CHARS + 1);
     fake_engine_start(rig->engine, 0);
     write_tokens(rig, 0, 0, n);
     rig_pump(rig);
+}
+
+/* Job 0 of the engine begins and ends. */
+static void run_first(struct rig *rig)
+{
+    fake_engine_start(rig->engine, 0);
+    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_EOS, LTD_OK);
+    rig_pump(rig);
+}
+
+/* The process ends, and the next one finds `n` unfinished jobs. */
+static void restart(struct rig *rig, int n)
+{
     rig_end(rig);
     rig_begin(rig);
-    assert_int_equal(rig_recover(rig), 1);
+    assert_int_equal(rig_recover(rig), n);
+}
+
+static void restart_behind(struct rig *rig, void (*change)(Latentd__V1__JobSpec *message),
+                           int32_t n, char id[JOB_ID_CHARS + 1])
+{
+    begin_job(rig, change, n, id);
+    restart(rig, 1);
 }
 
 /* The id again: handles of a log that is a memory stay, but that is no promise. */
@@ -105,10 +125,7 @@ static void a_job_goes_on_behind_its_last_token(void **state)
     struct rig *rig = rig_open_durable();
     char id[JOB_ID_CHARS + 1];
     (void)state;
-    memcpy(id, submit(rig, NULL)->id, sizeof id);
-    fake_engine_start(rig->engine, 0);
-    write_tokens(rig, 0, 0, 3);
-    rig_pump(rig);
+    begin_job(rig, NULL, 3, id);
     rig_end(rig);
     assert_int_equal(find(rig, id)->state, JOB_RUNNING);
 
@@ -138,9 +155,7 @@ static void a_job_survives_many_restarts(void **state)
         fake_engine_start(rig->engine, 0);
         write_tokens(rig, 0, n > 0 ? n - 1 : 0, n + 1);
         rig_pump(rig);
-        rig_end(rig);
-        rig_begin(rig);
-        assert_int_equal(rig_recover(rig), 1);
+        restart(rig, 1);
         assert_int_equal(fake_engine_spec(rig->engine, 0)->known.n, n);
     }
     fake_engine_start(rig->engine, 0);
@@ -158,9 +173,7 @@ static void jobs_that_had_not_begun_begin_in_their_order(void **state)
     (void)state;
     for (int i = 0; i < 3; i++)
         memcpy(ids[i], submit(rig, NULL)->id, sizeof ids[i]);
-    rig_end(rig);
-    rig_begin(rig);
-    assert_int_equal(rig_recover(rig), 3);
+    restart(rig, 3);
     assert_int_equal(job_table_n_queued(rig->table), 3);
     for (size_t i = 0; i < 3; i++)
         assert_string_equal(fake_engine_spec(rig->engine, i)->key, ids[i]);
@@ -219,9 +232,7 @@ static void an_end_before_the_last_token_came_again_repeats_no_text(void **state
     fake_engine_write(rig->engine, 0, &deep, "3 ", 2);
     rig_pump(rig);
     uint64_t steps = find(rig, id)->total_steps;
-    rig_end(rig);
-    rig_begin(rig);
-    rig_recover(rig);
+    restart(rig, 1);
     fake_engine_start(rig->engine, 0);
     fake_engine_finish_late(rig->engine, 0, ENGINE_FINISH_DEADLINE, "1 ");
     rig_pump(rig);
@@ -237,13 +248,7 @@ static void text_behind_a_token_that_is_not_in_the_log_is_not_in_it_either(void 
     struct rig *rig = rig_open_durable();
     char id[JOB_ID_CHARS + 1];
     (void)state;
-    memcpy(id, submit(rig, NULL)->id, sizeof id);
-    fake_engine_start(rig->engine, 0);
-    write_tokens(rig, 0, 0, 1);
-    rig_pump(rig);
-    rig_end(rig);
-    rig_begin(rig);
-    rig_recover(rig);
+    restart_behind(rig, NULL, 1, id);
     fake_engine_obey_cancels(rig->engine, false);
     fake_engine_start(rig->engine, 0);
     write_tokens(rig, 0, 1, 2);
@@ -353,9 +358,7 @@ static void a_job_of_other_numerics_waits_and_can_be_cancelled(void **state)
     assert_int_equal(rig_recover(rig), 1); /* the one that was begun elsewhere waits here */
     assert_int_equal(fake_engine_n_jobs(rig->engine), 0);
     rig->config.numerics = "elsewhere";
-    rig_end(rig);
-    rig_begin(rig);
-    assert_int_equal(rig_recover(rig), 1);
+    restart(rig, 1);
     assert_int_equal(fake_engine_n_jobs(rig->engine), 1);
     rig_close(rig);
 }
@@ -408,9 +411,7 @@ static void the_priority_is_the_last_one_it_had(void **state)
     job_table_set_priority(rig->table, job, 29, rig_tell, &told);
     slow_store_release_all(rig->store);
     assert_int_equal(told.err.code, LTD_OK);
-    rig_end(rig);
-    rig_begin(rig);
-    rig_recover(rig);
+    restart(rig, 1);
     assert_int_equal(fake_engine_spec(rig->engine, 0)->priority, 29);
     rig_close(rig);
 }
@@ -481,9 +482,7 @@ static void a_lost_rank_takes_no_job_with_it(void **state)
     assert_int_equal(job_table_n_live(rig->table), 0);
     assert_int_equal(find(rig, id)->state, JOB_RUNNING);
     assert_int_equal(find(rig, id)->output_tokens, 2);
-    rig_end(rig);
-    rig_begin(rig);
-    assert_int_equal(rig_recover(rig), 1);
+    restart(rig, 1);
     rig_close(rig);
 }
 
@@ -500,9 +499,7 @@ static void a_job_that_is_on_its_way_into_the_log_is_answered_and_parked(void **
     assert_int_equal(told.n, 1);
     assert_int_equal(told.err.code, LTD_OK);
     assert_int_equal(job_table_n_live(rig->table), 0);
-    rig_end(rig);
-    rig_begin(rig);
-    assert_int_equal(rig_recover(rig), 1);
+    restart(rig, 1);
     struct told again;
     rig_submit(rig, make_spec(NULL), "req", &again); /* and the retry of its client finds it */
     assert_int_equal(again.n, 1);
@@ -582,14 +579,20 @@ static uint32_t one_at_once(void *arg, const char *owner)
     return strcmp(owner, "alice") == 0 ? 1 : 0;
 }
 
-static void an_owners_jobs_wait_for_each_other_and_nobody_else(void **state)
+static struct rig *open_with_one_at_once(void)
 {
     struct rig *rig = rig_open_durable();
-    struct job_caller alice = {.owner = "alice"}, bob = {.owner = "bob"};
-    (void)state;
     rig_end(rig);
     rig->config.max_running = one_at_once;
     rig_begin(rig);
+    return rig;
+}
+
+static void an_owners_jobs_wait_for_each_other_and_nobody_else(void **state)
+{
+    struct rig *rig = open_with_one_at_once();
+    struct job_caller alice = {.owner = "alice"}, bob = {.owner = "bob"};
+    (void)state;
     submit_as(rig, &alice, make_spec(NULL), "");
     const struct job *second = submit_as(rig, &alice, make_spec(NULL), "");
     const struct job *third = submit_as(rig, &alice, make_spec(NULL), "");
@@ -600,18 +603,14 @@ static void an_owners_jobs_wait_for_each_other_and_nobody_else(void **state)
     job_table_set_priority(rig->table, second, 30, rig_tell, &told);
     slow_store_release_all(rig->store);
     assert_int_equal(told.err.code, LTD_OK);
-    fake_engine_start(rig->engine, 0);
-    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_EOS, LTD_OK);
-    rig_pump(rig);
+    run_first(rig);
     assert_int_equal(fake_engine_n_jobs(rig->engine), 4);
     assert_string_equal(fake_engine_spec(rig->engine, 3)->key, second->id);
     assert_int_equal(fake_engine_spec(rig->engine, 3)->priority, 30);
     job_table_cancel(rig->table, third, ENGINE_FINISH_CANCELLED, rig_tell, &told);
     slow_store_release_all(rig->store);
     assert_int_equal(third->state, JOB_CANCELLED);
-    rig_end(rig); /* what waits is parked like the others */
-    rig_begin(rig);
-    assert_int_equal(rig_recover(rig), 3);
+    restart(rig, 3); /* what waits is parked like the others */
     assert_int_equal(fake_engine_n_jobs(rig->engine), 3);
     rig_close(rig);
 }
@@ -655,20 +654,15 @@ static void hold(Latentd__V1__JobSpec *message)
 
 static void a_held_job_takes_no_place_from_its_owners_others(void **state)
 {
-    struct rig *rig = rig_open_durable();
+    struct rig *rig = open_with_one_at_once();
     struct job_caller alice = {.owner = "alice"};
     struct told told = {0};
     (void)state;
-    rig_end(rig);
-    rig->config.max_running = one_at_once;
-    rig_begin(rig);
     const struct job *held = submit_as(rig, &alice, make_spec(hold), "");
     const struct job *second = submit_as(rig, &alice, make_spec(NULL), "");
     assert_int_equal(fake_engine_n_jobs(rig->engine), 1);
     assert_string_equal(fake_engine_spec(rig->engine, 0)->key, second->id);
-    fake_engine_start(rig->engine, 0);
-    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_EOS, LTD_OK);
-    rig_pump(rig);
+    run_first(rig);
     assert_int_equal(fake_engine_n_jobs(rig->engine), 1);
     job_table_set_priority(rig->table, held, 5, rig_tell, &told);
     slow_store_release_all(rig->store);
@@ -689,9 +683,7 @@ static void more_jobs_than_there_is_room_for_wait_for_it(void **state)
     submit(rig, NULL); /* takes one of the places before the others come back */
     assert_int_equal(rig_recover(rig), room + 1);
     assert_int_equal(fake_engine_n_jobs(rig->engine), (size_t)room);
-    fake_engine_start(rig->engine, 0);
-    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_EOS, LTD_OK);
-    rig_pump(rig);
+    run_first(rig);
     assert_int_equal(fake_engine_n_jobs(rig->engine), (size_t)room + 1);
     rig_close(rig);
 }
@@ -805,9 +797,7 @@ static void room_that_a_refused_job_gives_back_is_taken(void **state)
     submit_as(rig, &alice, make_spec(NULL), "");
     for (size_t i = 2; i < room; i++)
         submit(rig, NULL);
-    rig_end(rig);
-    rig_begin(rig);
-    rig_recover(rig); /* the second one waits for its owner's first, without a place */
+    restart(rig, (int)room); /* the second one waits for its owner's first, without a place */
     submit(rig, NULL);
     assert_int_equal(fake_engine_n_jobs(rig->engine), room);
     fake_engine_start(rig->engine, 0);
@@ -825,21 +815,16 @@ static void room_that_a_refused_job_gives_back_is_taken(void **state)
 
 static void time_runs_for_a_job_that_waits_for_its_owners_others(void **state)
 {
-    struct rig *rig = rig_open_durable();
+    struct rig *rig = open_with_one_at_once();
     struct job_caller alice = {.owner = "alice"};
     (void)state;
-    rig_end(rig);
-    rig->config.max_running = one_at_once;
-    rig_begin(rig);
     submit_as(rig, &alice, make_spec(NULL), "");
     struct job_spec *spec = make_spec(take_range);
     spec->budget.total_ms = 100000;
     const struct job *second = submit_as(rig, &alice, spec, "");
     while (ltd_wall_us() < second->create_us + 20000)
         ; /* the clock itself is what is waited for */
-    fake_engine_start(rig->engine, 0);
-    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_EOS, LTD_OK);
-    rig_pump(rig);
+    run_first(rig);
     assert_int_equal(fake_engine_n_jobs(rig->engine), 2);
     assert_in_range(fake_engine_spec(rig->engine, 1)->budget.total_ms, 1, 100000 - 20);
     rig_close(rig);
