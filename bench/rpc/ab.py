@@ -20,7 +20,8 @@ client get one each.
 Loads: unary c=1, 10, 100 with one call at a time per connection and c=1, 10 with a hundred; 32 streams
 that write one small message each 10 ms; memory of 1000 idle connections; B over TLS against B without.
 
-Needs h2load (nghttp2-client), openssl, python3-grpcio. Prints a table with the goals, appends one line per
+Needs, besides what scripts/deps.sh installs: apt-get install nghttp2-client libgrpc++-dev libprotobuf-dev (h2load,
+and echo_cpp, which -DLATENTD_BENCH=ON builds). Prints a table with the goals, appends one line per
 measurement to --csv, and exits with 1 when a goal is missed.
 """
 import argparse
