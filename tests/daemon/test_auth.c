@@ -371,6 +371,21 @@ static void a_token_a_user_id_or_a_certificate_make_a_name(void **state)
     auth_destroy(auth);
 }
 
+/* Whoever can choose a token whose hash begins as another's must not become him. */
+static void every_byte_of_a_hash_counts(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof HASH_B - 1; i++) {
+        char text[] = "token sha256:" HASH_B " alice jobs\n";
+        char *digit = text + strlen("token sha256:") + i;
+        *digit = *digit == '0' ? '1' : '0';
+        struct auth *auth = make(text);
+        expect_refused(auth, (struct question){TOKEN_B, NULL, NO_UID, AUTH_JOBS},
+                       LTD_E_UNAUTHENTICATED, "TOKEN_WRONG");
+        auth_destroy(auth);
+    }
+}
+
 static void an_endless_token_is_refused_unread(void **state)
 {
     static char text[5000];
@@ -533,8 +548,11 @@ static void what_is_kept_is_found_by_all_its_bytes_and_forgotten_at_once(void **
     assert_null(auth_recent_find(recent, edge, AUTH_RECENT_TOKEN_BYTES - 1));
     auth_recent_put(recent, edge, AUTH_RECENT_TOKEN_BYTES, &two);
     assert_ptr_equal(auth_recent_find(recent, edge, AUTH_RECENT_TOKEN_BYTES), &two);
-    edge[AUTH_RECENT_TOKEN_BYTES - 1] = 'b';
-    assert_null(auth_recent_find(recent, edge, AUTH_RECENT_TOKEN_BYTES));
+    for (int last = 1; last < 256; last++) { /* many share its slot */
+        edge[AUTH_RECENT_TOKEN_BYTES - 1] = (char)last;
+        const struct auth_entry *found = auth_recent_find(recent, edge, AUTH_RECENT_TOKEN_BYTES);
+        assert_ptr_equal(found, last == 'a' ? &two : NULL);
+    }
     edge[AUTH_RECENT_TOKEN_BYTES - 1] = 'a';
     auth_recent_forget(recent);
     assert_null(auth_recent_find(recent, edge, AUTH_RECENT_TOKEN_BYTES));
@@ -574,6 +592,7 @@ int main(void)
         cmocka_unit_test(a_file_that_others_can_write_is_refused),
         cmocka_unit_test(without_a_file_everybody_is_nobody_and_may_everything),
         cmocka_unit_test(a_token_a_user_id_or_a_certificate_make_a_name),
+        cmocka_unit_test(every_byte_of_a_hash_counts),
         cmocka_unit_test(an_endless_token_is_refused_unread),
         cmocka_unit_test(rights_are_needed_one_by_one),
         cmocka_unit_test(what_needs_no_right_is_open),

@@ -260,19 +260,30 @@ static void text_behind_a_token_that_is_not_in_the_log_is_not_in_it_either(void 
     rig_close(rig);
 }
 
-static void other_text_of_the_same_token_ends_the_job_too(void **state)
+/* The log has token 100 after 4 steps with the text "0 ". */
+static void assert_refused(int32_t id, int32_t steps, const char *text)
 {
     struct rig *rig = rig_open_durable();
-    char id[JOB_ID_CHARS + 1];
-    (void)state;
-    restart_behind(rig, NULL, 1, id);
+    char job_id[JOB_ID_CHARS + 1];
+    restart_behind(rig, NULL, 1, job_id);
     fake_engine_start(rig->engine, 0);
-    struct engine_token token = {.id = 100, .steps = 4, .n_top = -1};
-    fake_engine_write(rig->engine, 0, &token, "x ", 2);
+    struct engine_token token = {.id = id, .steps = steps, .n_top = -1};
+    fake_engine_write(rig->engine, 0, &token, text, strlen(text));
     rig_pump(rig);
     rig_pump(rig);
-    assert_int_equal(find(rig, id)->error_code, LTD_E_CORRUPT);
+    assert_int_equal(find(rig, job_id)->error_code, LTD_E_CORRUPT);
+    assert_int_equal(find(rig, job_id)->output_tokens, 1);
     rig_close(rig);
+}
+
+static void other_text_or_depth_of_the_same_token_ends_the_job_too(void **state)
+{
+    (void)state;
+    assert_refused(100, 4, "x ");
+    assert_refused(100, 4, "0 0");
+    assert_refused(100, 4, "0");
+    assert_refused(100, 5, "0 ");
+    assert_refused(101, 4, "0 ");
 }
 
 static void a_job_of_a_call_ends_with_the_process(void **state)
@@ -558,6 +569,19 @@ static void what_ends_by_itself_while_it_is_parked_has_ended(void **state)
     rig_close(rig);
 }
 
+/* Nobody stops the service, so there is no later process to leave it to. */
+static void a_job_that_is_cancelled_while_nothing_stops_is_not_parked(void **state)
+{
+    struct rig *rig = rig_open_durable();
+    char id[JOB_ID_CHARS + 1];
+    (void)state;
+    begin_job(rig, NULL, 2, id);
+    fake_engine_finish(rig->engine, 0, ENGINE_FINISH_CANCELLED, LTD_OK);
+    rig_pump(rig);
+    assert_int_equal(find(rig, id)->state, JOB_CANCELLED);
+    rig_close(rig);
+}
+
 static void request_ids_of_two_owners_are_two(void **state)
 {
     struct rig *rig = rig_open();
@@ -839,7 +863,7 @@ int main(void)
         cmocka_unit_test(another_token_than_before_ends_the_job_and_is_not_appended),
         cmocka_unit_test(an_end_before_the_last_token_came_again_repeats_no_text),
         cmocka_unit_test(text_behind_a_token_that_is_not_in_the_log_is_not_in_it_either),
-        cmocka_unit_test(other_text_of_the_same_token_ends_the_job_too),
+        cmocka_unit_test(other_text_or_depth_of_the_same_token_ends_the_job_too),
         cmocka_unit_test(a_job_of_a_call_ends_with_the_process),
         cmocka_unit_test(a_job_whose_call_died_with_the_process_has_failed),
         cmocka_unit_test(a_job_of_other_numerics_waits_and_can_be_cancelled),
@@ -853,6 +877,7 @@ int main(void)
         cmocka_unit_test(parking_waits_for_events_on_their_way_into_the_log),
         cmocka_unit_test(a_cancel_that_is_under_way_is_obeyed_before_the_stop),
         cmocka_unit_test(what_ends_by_itself_while_it_is_parked_has_ended),
+        cmocka_unit_test(a_job_that_is_cancelled_while_nothing_stops_is_not_parked),
         cmocka_unit_test(request_ids_of_two_owners_are_two),
         cmocka_unit_test(an_owners_jobs_wait_for_each_other_and_nobody_else),
         cmocka_unit_test(a_limit_that_is_raised_lets_waiting_jobs_begin_at_once),

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -885,6 +886,74 @@ static void bytes_that_are_no_message_are_internal_on_every_method(void **state)
     rig_close(rig);
 }
 
+/* ---------------------------------------------------------------------------------- owners */
+
+/* sha256 of "hunter2", "hunter4", "hunter5" */
+#define OWNERS                                                                                     \
+    "token sha256:f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7 alice jobs\n"   \
+    "token sha256:18183dd9009f2b7e1b44f9c4af287589c2415bc6258f547815b246ffeb955122 bob jobs\n"     \
+    "token sha256:cfca1aebe161e09926c86f76d4e2f1b405272361abd373c71531a759ecffaa34 root admin "    \
+    "jobs\n"
+
+static struct rig *open_for_owners(void)
+{
+    char path[] = "/tmp/test_service.XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, OWNERS, sizeof OWNERS - 1) == (ssize_t)sizeof OWNERS - 1);
+    close(fd);
+    struct rig *rig = rig_open_access(10, 100, path);
+    unlink(path);
+    return rig;
+}
+
+static size_t n_listed(struct rig *rig)
+{
+    Latentd__V1__ListJobsRequest m = LATENTD__V1__LIST_JOBS_REQUEST__INIT;
+    Latentd__V1__ListJobsResponse *list;
+    EXPECT_STATUS(rig_call(rig, "/latentd.v1.Jobs/List", &m.base,
+                           &latentd__v1__list_jobs_response__descriptor, &list, NULL),
+                  LATENTD_OK);
+    size_t n = list->n_jobs;
+    latentd__v1__list_jobs_response__free_unpacked(list, NULL);
+    return n;
+}
+
+static int continue_job(struct rig *rig, const char *name)
+{
+    Latentd__V1__ContinueJobRequest m = LATENTD__V1__CONTINUE_JOB_REQUEST__INIT;
+    m.name = wire_text(name, strlen(name));
+    m.more_tokens = 1;
+    return rig_call(rig, "/latentd.v1.Jobs/Continue", &m.base, &latentd__v1__job__descriptor, NULL,
+                    NULL);
+}
+
+static void anothers_job_is_for_an_admin_alone(void **state)
+{
+    struct rig *rig = open_for_owners();
+    int found;
+    (void)state;
+    rig_log_in(rig, "hunter2");
+    struct rig_name name = rig_submit(rig, 3, NULL);
+    rig_run_job(rig, 0, 3, ENGINE_FINISH_LENGTH);
+    rig_await_end(rig, name.text);
+    assert_int_equal(n_listed(rig), 1);
+    rig_log_in(rig, "hunter4");
+    assert_int_equal(state_of(rig, name.text), -1);
+    assert_int_equal(n_listed(rig), 0);
+    EXPECT_STATUS(cancel_job(rig, name.text, &found), LATENTD_NOT_FOUND);
+    EXPECT_STATUS(continue_job(rig, name.text), LATENTD_NOT_FOUND);
+    struct rig_stream *s = rig_watch(rig, name.text, 0);
+    EXPECT_STATUS(rig_stream_end(s), LATENTD_NOT_FOUND);
+    assert_int_equal(s->n_messages, 0);
+    rig_stream_free(s);
+    EXPECT_STATUS(delete_job(rig, name.text), LATENTD_NOT_FOUND);
+    rig_log_in(rig, "hunter5");
+    assert_int_equal(n_listed(rig), 1);
+    assert_int_equal(state_of(rig, name.text), LATENTD__V1__JOB_STATE__JOB_STATE_SUCCEEDED);
+    EXPECT_STATUS(delete_job(rig, name.text), LATENTD_OK);
+    rig_close(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -920,6 +989,7 @@ int main(void)
         cmocka_unit_test(a_health_watcher_whose_queue_was_full_hears_the_newest_state),
         cmocka_unit_test(a_drain_refuses_new_jobs_and_ends_old_ones_as_unavailable),
         cmocka_unit_test(bytes_that_are_no_message_are_internal_on_every_method),
+        cmocka_unit_test(anothers_job_is_for_an_admin_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -338,6 +338,33 @@ static void jobs_are_forgotten_by_size(void **state)
     rig_close(store);
 }
 
+/* A store in which two jobs of the same size are all there is. */
+static struct store *open_with_two(size_t max_bytes)
+{
+    struct store *store = open_store(100, INT64_MAX, max_bytes);
+    struct job_id_maker maker = {0};
+    struct store_usage usage;
+    char id[JOB_ID_CHARS + 1];
+    for (store_usage(store, "", &usage); usage.n_jobs < 2; store_usage(store, "", &usage))
+        add_finished(store, &maker, id, 5);
+    return store;
+}
+
+static void jobs_that_just_fit_are_kept(void **state)
+{
+    struct store_usage usage;
+    (void)state;
+    struct store *store = open_with_two(RIG_HUGE);
+    store_usage(store, "", &usage);
+    rig_close(store);
+    store = open_with_two(usage.bytes);
+    assert_int_equal(store_expire(store, 10), 0);
+    rig_close(store);
+    store = open_with_two(usage.bytes - 1);
+    assert_int_equal(store_expire(store, 10), 1);
+    rig_close(store);
+}
+
 static void a_forgotten_request_id_is_free_again(void **state)
 {
     struct store *store = open_store(0, INT64_MAX, RIG_HUGE);
@@ -416,6 +443,7 @@ int main(void)
         RIG_CASE(only_finished_jobs_are_forgotten_oldest_end_first),
         RIG_CASE(jobs_are_forgotten_by_age),
         RIG_CASE(jobs_are_forgotten_by_size),
+        RIG_CASE(jobs_that_just_fit_are_kept),
         RIG_CASE(a_forgotten_request_id_is_free_again),
         RIG_CASE(a_pinned_job_outlives_its_being_forgotten),
         RIG_CASE(thousands_of_jobs_are_found_and_leave_nothing),

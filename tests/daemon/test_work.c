@@ -121,6 +121,30 @@ static void works_beyond_the_room_are_refused_and_nothing_is_taken(void **state)
     rig_close(rig);
 }
 
+/* Whoever comes next has the place, and must not hear what was meant for the one before. */
+static void an_event_of_a_work_that_is_over_reaches_nobody(void **state)
+{
+    struct rig *rig = rig_open();
+    struct item first = {0}, next = {0};
+    struct ltd_err err = {0};
+    (void)state;
+    assert_int_equal(add(rig, &first, &err), 0);
+    fake_engine_finish(rig->engine, first.job_idx, ENGINE_FINISH_EOS, LTD_OK);
+    work_queue_pump(rig->queue);
+    assert_int_equal(add(rig, &next, &err), 0);
+    fake_engine_start(rig->engine, first.job_idx);
+    fake_engine_token(rig->engine, first.job_idx, (int32_t)next.job_idx, "", 0);
+    fake_engine_finish(rig->engine, first.job_idx, ENGINE_FINISH_EOS, LTD_OK);
+    work_queue_pump(rig->queue);
+    assert_int_equal(next.n_started + next.n_tokens + next.n_finished, 0);
+    assert_int_equal(work_queue_n_unfinished(rig->queue), 1);
+    assert_int_equal(work_queue_n_unstarted(rig->queue), 1);
+    fake_engine_finish(rig->engine, next.job_idx, ENGINE_FINISH_EOS, LTD_OK);
+    work_queue_pump(rig->queue);
+    assert_int_equal(next.n_finished, 1);
+    rig_close(rig);
+}
+
 static void reserved_room_is_kept_used_or_given_back(void **state)
 {
     struct rig *rig = rig_open();
@@ -257,6 +281,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(works_beyond_the_room_are_refused_and_nothing_is_taken),
+        cmocka_unit_test(an_event_of_a_work_that_is_over_reaches_nobody),
         cmocka_unit_test(reserved_room_is_kept_used_or_given_back),
         cmocka_unit_test(a_work_that_the_engine_refuses_leaves_no_trace),
         cmocka_unit_test(the_wait_is_the_engines_and_never_below_a_second),
