@@ -14,10 +14,7 @@ void cli_help_verb(const struct cli_verb *verb, FILE *out)
     cli_help_usage(verb, out);
     fprintf(out, "\n%s: %s.\n\n", verb->name, verb->summary);
     cli_page_fill(out, verb->details, 0, 0);
-    fputs("\noptions:\n", out);
-    for (const struct cli_group *g = verb->groups; g->rows; g++)
-        for (size_t i = 0; i < g->n_rows; i++)
-            cli_page_option(out, &g->rows[i]);
+    cli_page_options(out, verb->groups);
 }
 
 void cli_help_overview(FILE *out)

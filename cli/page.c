@@ -38,7 +38,7 @@ void cli_page_fill(FILE *out, const char *text, size_t column, size_t indent)
     fputc('\n', out);
 }
 
-void cli_page_option(FILE *out, const struct cli_option *row)
+static void put_option(FILE *out, const struct cli_option *row)
 {
     char head[64];
     int n = snprintf(head, sizeof head, "  --%s%s%s", row->name, row->metavar ? " " : "",
@@ -51,6 +51,14 @@ void cli_page_option(FILE *out, const struct cli_option *row)
     }
     fprintf(out, "%*s", (int)(OPTION_COLUMN - column), "");
     cli_page_fill(out, row->help, OPTION_COLUMN, OPTION_COLUMN);
+}
+
+void cli_page_options(FILE *out, const struct cli_group *groups)
+{
+    fputs("\noptions:\n", out);
+    for (const struct cli_group *g = groups; g->rows; g++)
+        for (size_t i = 0; i < g->n_rows; i++)
+            put_option(out, &g->rows[i]);
 }
 
 /* Text of ours in roff: '-' would be a hyphen, '\\' an escape; '.' at line start a request. */

@@ -22,8 +22,9 @@
  */
 void cli_page_fill(FILE *out, const char *text, size_t column, size_t indent);
 
-/* cli_page_option - a row of a table of options: the flag, and its help beside it. */
-void cli_page_option(FILE *out, const struct cli_option *row);
+/* cli_page_options - all options of a verb: each flag, and its help beside it. `groups` as in
+ * cli_options_parse. */
+void cli_page_options(FILE *out, const struct cli_group *groups);
 
 /* cli_roff_text - text of ours, with what man(7) would take for markup made harmless. */
 void cli_roff_text(FILE *out, const char *text);

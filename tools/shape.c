@@ -10,82 +10,41 @@
 
 const char *const tool_shape_names = "huginn-0125, 100m, l2-512k, l2-1m, l2-2m, tiny";
 
-#define COMMON                                                                                     \
-    .default_steps = 32, .norm_eps = 1e-6f, .rope_base = 50000.0f, .tied = true, .qk_bias = true
-
+/* The columns are those of struct model_config: width, heads, intermediate, vocabulary, layers of
+ * prelude, block and coda, positions. The rest is the same for all. */
 static const struct {
     const char *name;
-    struct model_config config;
+    int32_t n, heads, fc, vocab, prelude, core, coda, positions;
 } shapes[] = {
-    {"huginn-0125",
-     {.n_embd = 5280,
-      .n_heads = 55,
-      .head_dim = 96,
-      .intermediate = 17920,
-      .vocab = 65536,
-      .n_prelude = 2,
-      .n_core = 4,
-      .n_coda = 2,
-      .max_positions = 4096,
-      COMMON}},
-    {"100m",
-     {.n_embd = 768,
-      .n_heads = 12,
-      .head_dim = 64,
-      .intermediate = 2048,
-      .vocab = 65536,
-      .n_prelude = 2,
-      .n_core = 4,
-      .n_coda = 2,
-      .max_positions = 4096,
-      COMMON}},
+    {"huginn-0125", 5280, 55, 17920, 65536, 2, 4, 2, 4096},
+    {"100m", 768, 12, 2048, 65536, 2, 4, 2, 4096},
     /* One layer, because every layer costs gathers, which would hide what the cache gives. The block
      * holds 2 n^2 (adapter) + 4 n^2 + 3 n I weights: 196,608, 387,072 and 786,432. */
-    {"l2-512k",
-     {.n_embd = 128,
-      .n_heads = 4,
-      .head_dim = 32,
-      .intermediate = 256,
-      .vocab = 4096,
-      .n_prelude = 1,
-      .n_core = 1,
-      .n_coda = 1,
-      .max_positions = 2048,
-      COMMON}},
-    {"l2-1m",
-     {.n_embd = 192,
-      .n_heads = 6,
-      .head_dim = 32,
-      .intermediate = 288,
-      .vocab = 4096,
-      .n_prelude = 1,
-      .n_core = 1,
-      .n_coda = 1,
-      .max_positions = 2048,
-      COMMON}},
-    {"l2-2m",
-     {.n_embd = 256,
-      .n_heads = 8,
-      .head_dim = 32,
-      .intermediate = 512,
-      .vocab = 4096,
-      .n_prelude = 1,
-      .n_core = 1,
-      .n_coda = 1,
-      .max_positions = 2048,
-      COMMON}},
-    {"tiny",
-     {.n_embd = 64,
-      .n_heads = 4,
-      .head_dim = 16,
-      .intermediate = 128,
-      .vocab = 256,
-      .n_prelude = 1,
-      .n_core = 2,
-      .n_coda = 1,
-      .max_positions = 512,
-      COMMON}},
+    {"l2-512k", 128, 4, 256, 4096, 1, 1, 1, 2048},
+    {"l2-1m", 192, 6, 288, 4096, 1, 1, 1, 2048},
+    {"l2-2m", 256, 8, 512, 4096, 1, 1, 1, 2048},
+    {"tiny", 64, 4, 128, 256, 1, 2, 1, 512},
 };
+
+static struct model_config config_of(size_t shape)
+{
+    return (struct model_config){
+        .n_embd = shapes[shape].n,
+        .n_heads = shapes[shape].heads,
+        .head_dim = shapes[shape].n / shapes[shape].heads,
+        .intermediate = shapes[shape].fc,
+        .vocab = shapes[shape].vocab,
+        .n_prelude = shapes[shape].prelude,
+        .n_core = shapes[shape].core,
+        .n_coda = shapes[shape].coda,
+        .max_positions = shapes[shape].positions,
+        .default_steps = 32,
+        .norm_eps = 1e-6f,
+        .rope_base = 50000.0f,
+        .tied = true,
+        .qk_bias = true,
+    };
+}
 
 static int load_shape(const char *dir, struct model_config *out, struct ltd_err *err)
 {
@@ -101,7 +60,7 @@ int tool_shape_find(const char *name, struct model_config *out, struct ltd_err *
         return load_shape(name, out, err);
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         if (strcmp(shapes[i].name, name) == 0) {
-            *out = shapes[i].config;
+            *out = config_of(i);
             return 0;
         }
     return ltd_fail(err, LTD_E_INVALID,

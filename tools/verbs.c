@@ -71,10 +71,7 @@ void tool_help_verb(const struct tool_verb *verb, FILE *out)
     tool_help_usage(verb, out);
     fprintf(out, "\n%s: %s.\n\n", verb->name, verb->summary);
     cli_page_fill(out, verb->details, 0, 0);
-    fputs("\noptions:\n", out);
-    for (const struct cli_group *g = verb->groups; g->rows; g++)
-        for (size_t i = 0; i < g->n_rows; i++)
-            cli_page_option(out, &g->rows[i]);
+    cli_page_options(out, verb->groups);
 }
 
 static void put_verb(FILE *out, const struct tool_verb *verb)
