@@ -135,8 +135,8 @@ static int load_matrix(struct kern_mat *mat, const struct loader *l, const char 
                        const struct model_row_range *ranges, int32_t n_ranges)
 {
     char name[MODEL_NAME_BYTES];
-    return model_checkpoint_pack(l->ckpt, &l->env->ctx, full_name(l, tensor, name), ranges,
-                                 n_ranges, mat, l->err);
+    const struct model_pack what = {full_name(l, tensor, name), l->env->format, ranges, n_ranges};
+    return model_checkpoint_pack(l->ckpt, &l->env->ctx, &what, mat, l->err);
 }
 
 static int load_matrices(struct model_block *block, const struct loader *l)

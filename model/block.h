@@ -38,6 +38,7 @@ struct model_env {
     struct kern_ctx ctx;
     struct model_config config;
     struct model_shard shard;
+    enum kern_format format;       /* of all weight matrices; norms and biases are f32 */
     const struct model_rope *rope; /* borrowed */
 };
 

@@ -79,12 +79,13 @@ static int load_head(struct model_border *border, const struct model_checkpoint 
         return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for %s", MODEL_NAME_LN_F);
     if (model_checkpoint_floats(ckpt, MODEL_NAME_LN_F, 0, config->n_embd, border->ln_f, err) != 0)
         return -1;
-    if (!config->tied && model_checkpoint_pack(ckpt, &border->env.ctx, MODEL_NAME_WTE, &all, 1,
-                                               &border->wte, err) != 0)
+    struct model_pack what = {MODEL_NAME_WTE, border->env.format, &all, 1};
+    if (config->tied)
+        return model_checkpoint_pack(ckpt, &border->env.ctx, &what, &border->head, err);
+    if (model_checkpoint_pack(ckpt, &border->env.ctx, &what, &border->wte, err) != 0)
         return -1;
-    return model_checkpoint_pack(ckpt, &border->env.ctx,
-                                 config->tied ? MODEL_NAME_WTE : MODEL_NAME_HEAD, &all, 1,
-                                 &border->head, err);
+    what.name = MODEL_NAME_HEAD;
+    return model_checkpoint_pack(ckpt, &border->env.ctx, &what, &border->head, err);
 }
 
 static int build(struct model_border *border, const struct model_checkpoint *ckpt,
@@ -122,8 +123,10 @@ struct model_border *model_border_create(const struct model_checkpoint *ckpt,
     struct model_border *border = calloc(1, sizeof *border);
     if (!border)
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "border: no memory");
-    border->env =
-        (struct model_env){.ctx = *ctx, .config = *config, .shard = model_shard_all(config)};
+    border->env = (struct model_env){.ctx = *ctx,
+                                     .config = *config,
+                                     .shard = model_shard_all(config),
+                                     .format = options->format};
     if (build(border, ckpt, options, err) != 0) {
         model_border_destroy(border);
         return NULL;

@@ -29,6 +29,7 @@ struct model_border_options {
     int32_t max_positions; /* longest sequence, at most the model's */
     int32_t n_pages;       /* of the KV pools */
     enum model_kv_format kv_format;
+    enum kern_format format; /* of the weight matrices, head and embedding among them */
 };
 
 struct model_border_in {

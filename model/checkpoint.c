@@ -209,27 +209,29 @@ const struct model_tensor *model_checkpoint_tensor(const struct model_checkpoint
 }
 
 int model_checkpoint_pack(const struct model_checkpoint *ckpt, const struct kern_ctx *ctx,
-                          const char *name, const struct model_row_range *ranges, int32_t n_ranges,
-                          struct kern_mat *mat, struct ltd_err *err)
+                          const struct model_pack *what, struct kern_mat *mat, struct ltd_err *err)
 {
-    const struct model_tensor *t = model_checkpoint_tensor(ckpt, name, err);
+    const struct model_tensor *t = model_checkpoint_tensor(ckpt, what->name, err);
     struct kern_rows rows[MODEL_PACK_MAX_RANGES];
     enum kern_dtype dtype;
     if (!t)
         return -1;
-    if (t->n_dims != 2 || n_ranges > MODEL_PACK_MAX_RANGES || kernel_dtype(t->dtype, &dtype) != 0)
+    if (t->n_dims != 2 || what->n_ranges > MODEL_PACK_MAX_RANGES ||
+        kernel_dtype(t->dtype, &dtype) != 0)
         return ltd_fail(err, LTD_E_INTERNAL,
                         "tensor %s: %d dimensions in %d ranges, expected a "
                         "matrix in at most %d",
-                        name, t->n_dims, n_ranges, MODEL_PACK_MAX_RANGES);
-    for (int32_t i = 0; i < n_ranges; i++) {
-        if (ranges[i].begin < 0 || ranges[i].begin > ranges[i].end || ranges[i].end > t->shape[0])
+                        what->name, t->n_dims, what->n_ranges, MODEL_PACK_MAX_RANGES);
+    for (int32_t i = 0; i < what->n_ranges; i++) {
+        const struct model_row_range *r = &what->ranges[i];
+        if (r->begin < 0 || r->begin > r->end || r->end > t->shape[0])
             return ltd_fail(err, LTD_E_INTERNAL, "tensor %s: rows [%d, %d), expected inside %lld",
-                            name, ranges[i].begin, ranges[i].end, (long long)t->shape[0]);
-        rows[i] = (struct kern_rows){t->data, dtype, ranges[i].begin, ranges[i].end};
+                            what->name, r->begin, r->end, (long long)t->shape[0]);
+        rows[i] = (struct kern_rows){t->data, dtype, r->begin, r->end};
     }
-    if (ctx->ops->mat_pack(ctx, mat, KERN_F32, rows, n_ranges, (int32_t)t->shape[1], err) != 0)
-        return ltd_err_context(err, "%s: tensor %s", file_of(ckpt, name), name);
+    if (ctx->ops->mat_pack(ctx, mat, what->format, rows, what->n_ranges, (int32_t)t->shape[1],
+                           err) != 0)
+        return ltd_err_context(err, "%s: tensor %s", file_of(ckpt, what->name), what->name);
     return 0;
 }
 

@@ -53,18 +53,24 @@ const struct model_tensor *model_checkpoint_tensor(const struct model_checkpoint
 int model_checkpoint_hash(const struct model_checkpoint *ckpt, char hex[MODEL_HASH_HEX_BYTES],
                           struct ltd_err *err);
 
-/*
- * model_checkpoint_pack - pack stacked row ranges of one matrix [rows][cols] for a tier.
- * ranges: n_ranges pairs [begin, end) of rows, any may be empty; at most MODEL_PACK_MAX_RANGES.
- * Errors: as kern_ops.mat_pack, with the tensor's name in front.
- */
+/* Rows of a matrix, and how they are to be kept. */
 #define MODEL_PACK_MAX_RANGES 4
 struct model_row_range {
     int32_t begin, end;
 };
+struct model_pack {
+    const char *name;                     /* of the tensor, borrowed */
+    enum kern_format format;              /* one that the tier has */
+    const struct model_row_range *ranges; /* stacked in this order; any may be empty */
+    int32_t n_ranges;                     /* at most MODEL_PACK_MAX_RANGES */
+};
+
+/*
+ * model_checkpoint_pack - pack stacked row ranges of one matrix [rows][cols] for a tier.
+ * Only these rows are read. Errors: as kern_ops.mat_pack, with the tensor's name in front.
+ */
 int model_checkpoint_pack(const struct model_checkpoint *ckpt, const struct kern_ctx *ctx,
-                          const char *name, const struct model_row_range *ranges, int32_t n_ranges,
-                          struct kern_mat *mat, struct ltd_err *err);
+                          const struct model_pack *what, struct kern_mat *mat, struct ltd_err *err);
 
 /* model_checkpoint_floats - elements [begin, begin + count) of a tensor as f32; refuses NaN/inf. */
 int model_checkpoint_floats(const struct model_checkpoint *ckpt, const char *name, int64_t begin,

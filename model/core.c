@@ -41,9 +41,9 @@ static int load_blocks(struct model_core *core, const struct model_checkpoint *c
                        struct ltd_err *err)
 {
     const struct model_row_range rows = {core->env.shard.embd_begin, core->env.shard.embd_end};
+    const struct model_pack adapter = {MODEL_NAME_ADAPTER, core->env.format, &rows, 1};
     int32_t n_core = core->env.config.n_core;
-    if (model_checkpoint_pack(ckpt, &core->env.ctx, MODEL_NAME_ADAPTER, &rows, 1, &core->adapter,
-                              err) != 0)
+    if (model_checkpoint_pack(ckpt, &core->env.ctx, &adapter, &core->adapter, err) != 0)
         return -1;
     core->blocks = calloc((size_t)n_core, sizeof *core->blocks);
     if (!core->blocks)
@@ -96,7 +96,8 @@ struct model_core *model_core_create(const struct model_checkpoint *ckpt,
     struct model_core *core = calloc(1, sizeof *core);
     if (!core)
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "recurrent block: no memory");
-    core->env = (struct model_env){.ctx = *ctx, .config = *config, .shard = options->shard};
+    core->env = (struct model_env){
+        .ctx = *ctx, .config = *config, .shard = options->shard, .format = options->format};
     if (build(core, ckpt, options, err) != 0) {
         model_core_destroy(core);
         return NULL;

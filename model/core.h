@@ -48,6 +48,7 @@ struct model_core_options {
     int32_t n_pages;       /* of the KV pool */
     struct model_kv_policy policy;
     enum model_kv_format kv_format;
+    enum kern_format format; /* of the weight matrices; one that the tier has */
 };
 
 struct model_core;

@@ -91,7 +91,8 @@ static struct rig *rig_for(const struct player *p, const char *policy)
                                   .n_ranks = p->setup->n_ranks,
                                   .n_threads = p->setup->n_threads,
                                   .policy = policy,
-                                  .kv_format = p->setup->kv_format};
+                                  .kv_format = p->setup->kv_format,
+                                  .format = p->setup->format};
     return rig_create(&spec);
 }
 
@@ -243,6 +244,7 @@ static void bench_open(struct bench *b, const struct player *p, int32_t n_layers
     b->env.config = *model_checkpoint_config(b->ckpt);
     b->env.ctx = (struct kern_ctx){p->setup->ops, p->setup->n_threads, 0};
     b->env.shard = model_shard_all(&b->env.config);
+    b->env.format = p->setup->format;
     b->rope = model_rope_create(b->env.config.head_dim, b->env.config.rope_base, 16, &err);
     b->env.rope = b->rope;
     b->exchange = model_exchange_local(&b->env.config);
@@ -368,6 +370,7 @@ static void play_adapter(struct player *p, struct bench *b, const float *e)
 {
     const struct model_tensor *init = input(p, "init_state");
     const struct model_row_range rows = {0, b->env.config.n_embd};
+    const struct model_pack what = {"transformer.adapter.weight", b->env.format, &rows, 1};
     struct kern_mat adapter;
     struct ltd_err err = {0};
     size_t n = (size_t)b->env.config.n_embd, batch = (size_t)b->work.n_batch;
@@ -377,8 +380,7 @@ static void play_adapter(struct player *p, struct bench *b, const float *e)
         memcpy(joined + 2 * i * n, init->data + i * n * sizeof *joined, n * sizeof *joined);
         memcpy(joined + 2 * i * n + n, e + i * n, n * sizeof *joined);
     }
-    if (model_checkpoint_pack(b->ckpt, &b->env.ctx, "transformer.adapter.weight", &rows, 1,
-                              &adapter, &err) != 0)
+    if (model_checkpoint_pack(b->ckpt, &b->env.ctx, &what, &adapter, &err) != 0)
         rig_fail("model_checkpoint_pack", &err);
     b->env.ctx.ops->matmul(&b->env.ctx, b->work.x, &adapter, joined, b->work.n_batch);
     keep(p, b->work.x, (int64_t)(batch * n), "inter.step1.adapter");

@@ -38,6 +38,7 @@ struct golden_setup {
     int32_t n_ranks;
     int32_t n_threads;
     enum model_kv_format kv_format;
+    enum kern_format format;
     enum golden_extent extent;
 };
 

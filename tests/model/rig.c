@@ -109,7 +109,7 @@ static float *rows_new(int32_t width)
 }
 
 static void start_rank(struct rig *rig, int32_t idx, const struct kern_ctx *ctx,
-                       const struct model_kv_policy *policy, enum model_kv_format kv_format)
+                       const struct model_kv_policy *policy, const struct rig_spec *spec)
 {
     struct rank *rank = &rig->ranks[idx];
     struct ltd_err err = {0};
@@ -120,7 +120,8 @@ static void start_rank(struct rig *rig, int32_t idx, const struct kern_ctx *ctx,
         .max_positions = config->max_positions,
         .n_pages = RIG_MAX_SEQS * RIG_SEQ_PAGES,
         .policy = *policy,
-        .kv_format = kv_format,
+        .kv_format = spec->kv_format,
+        .format = spec->format,
     };
     rank->rig = rig;
     rank->idx = idx;
@@ -154,7 +155,8 @@ struct rig *rig_create(const struct rig_spec *spec)
     const struct model_border_options border = {.max_batch = 7,
                                                 .max_positions = config->max_positions,
                                                 .n_pages = RIG_MAX_SEQS * RIG_SEQ_PAGES,
-                                                .kv_format = spec->kv_format};
+                                                .kv_format = spec->kv_format,
+                                                .format = spec->format};
     rig->border = model_border_create(rig->ckpt, &ctx, &border, &err);
     if (!rig->border)
         rig_fail("model_border_create", &err);
@@ -165,7 +167,7 @@ struct rig *rig_create(const struct rig_spec *spec)
     rig->n_ranks = spec->n_ranks;
     for (int32_t r = 0; r < rig->n_ranks; r++) {
         rig->shards[r] = share(config, r, rig->n_ranks);
-        start_rank(rig, r, &ctx, &policy, spec->kv_format);
+        start_rank(rig, r, &ctx, &policy, spec);
     }
     pthread_barrier_init(&rig->gate, NULL, (unsigned)rig->n_ranks);
     pthread_barrier_init(&rig->round, NULL, (unsigned)rig->n_ranks + 1);

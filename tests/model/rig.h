@@ -33,6 +33,7 @@ struct rig_spec {
     int32_t n_threads;
     const char *policy; /* published name */
     enum model_kv_format kv_format;
+    enum kern_format format;
 };
 
 /* Fails the running test on any error. */

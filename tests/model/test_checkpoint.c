@@ -256,7 +256,7 @@ static void an_untied_head_is_used_when_the_configuration_says_so(void **state)
     edit_config("tie_embeddings", "false");
     struct model_checkpoint *ckpt = open_good(dir);
     const struct kern_ctx ctx = {kern_tier_find("ref", NULL), 1, 0};
-    const struct model_border_options options = {4, 8, 2, MODEL_KV_F32};
+    const struct model_border_options options = {4, 8, 2, MODEL_KV_F32, KERN_F32};
     struct model_border *border = model_border_create(ckpt, &ctx, &options, &err);
     if (!border)
         fail_msg("%s", err.msg);
@@ -625,7 +625,7 @@ static void tokens_and_positions_outside_are_refused_by_the_border(void **state)
     (void)state;
     struct model_checkpoint *ckpt = open_good(SMALL);
     const struct kern_ctx ctx = {kern_tier_find("openblas", NULL), 1, 0};
-    const struct model_border_options options = {4, 8, 1, MODEL_KV_F32};
+    const struct model_border_options options = {4, 8, 1, MODEL_KV_F32, KERN_F32};
     struct model_border *border = model_border_create(ckpt, &ctx, &options, &err);
     assert_non_null(border);
     for (int i = 0; i < 3; i++) {
