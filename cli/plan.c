@@ -5,20 +5,19 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define GROUP_WEIGHTS 32 /* that share a scale */
-#define SCALE_BYTES   2
-#define ANCHOR_STEPS  9 /* eight steps with entries of their own, one entry for all deeper */
+#define ANCHOR_STEPS 9 /* eight steps with entries of their own, one entry for all deeper */
 
 static const struct {
     const char *name;
-    uint64_t bits; /* of a weight */
-    bool has_scales;
+    uint64_t bits;        /* of a weight */
+    uint64_t scale_bytes; /* 0: none */
+    uint64_t group;       /* weights of a row that share a scale; 0: the whole row */
     bool is_served;
 } formats[CLI_N_WEIGHT_FORMATS] = {
-    [CLI_WEIGHTS_F32] = {"f32", 32, false, true},
-    [CLI_WEIGHTS_BF16] = {"bf16", 16, false, false},
-    [CLI_WEIGHTS_INT8] = {"int8", 8, true, false},
-    [CLI_WEIGHTS_INT4] = {"int4", 4, true, false},
+    [CLI_WEIGHTS_F32] = {"f32", 32, 0, 0, true},
+    [CLI_WEIGHTS_BF16] = {"bf16", 16, 0, 0, true},
+    [CLI_WEIGHTS_INT8] = {"int8", 8, 4, 0, true},
+    [CLI_WEIGHTS_INT4] = {"int4", 4, 2, 32, false},
 };
 
 const char *cli_weight_format_name(enum cli_weight_format format)
@@ -69,8 +68,8 @@ uint64_t cli_plan_fixed_entries(const struct cli_shape *s)
 
 static uint64_t matrix_bytes(enum cli_weight_format format, uint64_t n_rows, uint64_t n_columns)
 {
-    uint64_t scales =
-        formats[format].has_scales ? divided_up(n_columns, GROUP_WEIGHTS) * SCALE_BYTES : 0;
+    uint64_t group = formats[format].group;
+    uint64_t scales = (group ? divided_up(n_columns, group) : 1) * formats[format].scale_bytes;
     return n_rows * (divided_up(n_columns * formats[format].bits, 8) + scales);
 }
 

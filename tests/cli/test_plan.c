@@ -81,8 +81,10 @@ static void bytes_are_entries_and_scales(void **state)
     } rows[] = {
         {CLI_WEIGHTS_F32, 6548889600, 7709982720},
         {CLI_WEIGHTS_BF16, 3274444800, 3854991360},
-        /* 1 byte and 2 bytes per 32; half a byte and 2 bytes per 32 */
-        {CLI_WEIGHTS_INT8, 1637222400 + 1637222400 / 16, 1927495680 + 1927495680 / 16},
+        /* 1 byte and 4 per row: 5280 rows of the adapter and 4 times 3n + n + 2I + n; 4 layers of these and
+         * the head. Half a byte and 2 bytes per 32. */
+        {CLI_WEIGHTS_INT8, 1637222400 + 4 * (5280 + 4 * (5 * 5280 + 2 * 17920)),
+         1927495680 + 4 * (4 * (5 * 5280 + 2 * 17920) + 65536)},
         {CLI_WEIGHTS_INT4, 818611200 + 1637222400 / 16, 963747840 + 1927495680 / 16},
     };
     for (size_t i = 0; i < CLI_N_WEIGHT_FORMATS; i++) {
@@ -90,18 +92,18 @@ static void bytes_are_entries_and_scales(void **state)
         assert_u64(name, cli_plan_shard_bytes(&huginn, rows[i].format, 1), rows[i].step);
         assert_u64(name, cli_plan_fixed_bytes(&huginn, rows[i].format), rows[i].fixed);
         assert_int_equal(cli_weight_format_is_served(rows[i].format),
-                         rows[i].format == CLI_WEIGHTS_F32);
+                         rows[i].format != CLI_WEIGHTS_INT4);
     }
 }
 
-/* Rows of 33 weights have two scales each, and 4-bit rows end at a byte. */
+/* Rows of 33 weights have two int4 scales each and one of int8, and 4-bit rows end at a byte. */
 static void rows_that_do_not_divide_are_rounded_up_row_by_row(void **state)
 {
     (void)state;
     const struct cli_shape s = {
         .n_embd = 33, .n_heads = 1, .intermediate = 1, .vocab = 10, .n_core = 1, .is_tied = true};
     /* A head of 10 rows of 33. */
-    assert_u64("int8", cli_plan_fixed_bytes(&s, CLI_WEIGHTS_INT8), 10 * (33 + 4));
+    assert_u64("int8", cli_plan_fixed_bytes(&s, CLI_WEIGHTS_INT8), 10 * (33 + 4)); /* one f32 */
     assert_u64("int4", cli_plan_fixed_bytes(&s, CLI_WEIGHTS_INT4), 10 * (17 + 4));
     /* Adapter 33 x 66; Wqkv 99 x 33, proj 33 x 33, fc 2 x 33, mlp.proj 33 x 1. */
     assert_u64("step", cli_plan_shard_bytes(&s, CLI_WEIGHTS_INT4, 1),
