@@ -24,6 +24,7 @@
 #include "base/utf8.h"
 #include "daemon/auth_file.h"
 #include "daemon/config_table.h"
+#include "kernels/dispatch.h"
 
 #define OPTIONS_MAX  64 /* rows; config_load asserts that the table fits */
 #define WHERE_BYTES  300
@@ -509,10 +510,43 @@ static void check_access_file(struct loader *l)
     ltd_bytes_fini(&mistakes.text);
 }
 
+/* The tiers of this machine that have the format, as "avx2 or ref". */
+static void list_tiers_with(enum kern_format format, char *out, size_t size)
+{
+    struct kern_tier_info info;
+    size_t used = 0;
+    snprintf(out, size, "none");
+    for (int32_t i = 0; i < kern_tier_count() && used < size; i++) {
+        kern_tier_describe(i, &info);
+        const struct kern_ops *ops = info.available ? kern_tier_find(info.name, NULL) : NULL;
+        if (ops && kern_tier_has(ops, format))
+            used +=
+                (size_t)snprintf(out + used, size - used, "%s%s", used ? " or " : "", info.name);
+    }
+}
+
+/* Each of the two may be right by itself; a value that is not has its own mistake. */
+static void check_format(struct loader *l)
+{
+    char tiers[120];
+    enum kern_format format;
+    const struct config *c = l->config;
+    const struct kern_ops *ops =
+        strcmp(c->tier, "auto") != 0 ? kern_tier_find(c->tier, NULL) : NULL;
+    if (!ops || kern_format_parse(c->format, &format) != 0 || kern_tier_has(ops, format))
+        return;
+    list_tiers_with(format, tiers, sizeof tiers);
+    mistake(l, where_set(l, "format"),
+            "format: found %s beside tier %s (%s), which has no such weights, expected a tier that "
+            "has them: %s",
+            c->format, c->tier, where_set(l, "tier"), tiers);
+}
+
 static void check_together(struct loader *l)
 {
     const struct config *c = l->config;
     check_model(l);
+    check_format(l);
     check_tls(l);
     check_writable(l, "ready_file", c->ready_file);
     check_writable(l, "tick_record", c->tick_record);

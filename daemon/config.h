@@ -54,6 +54,7 @@ struct config {
     char *access_file;
     char *log_level;
     char *tier;
+    char *format;
     int64_t threads;
     char *shares;
     char *control_interface;

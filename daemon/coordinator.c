@@ -24,6 +24,7 @@ static int load_border(struct coordinator *c, const struct rank_setup *setup, st
         .max_positions = setup->capacity.limits.block_size,
         .n_pages = setup->capacity.limits.n_pages,
         .kv_format = setup->capacity.kv_format,
+        .format = setup->format,
     };
     c->border = model_border_create(setup->checkpoint, &setup->kern, &options, err);
     return c->border ? 0 : -1;
@@ -152,7 +153,7 @@ static void fill_facts(const struct rank_setup *setup, const char *dir, struct s
     served->default_max_tokens = setup->capacity.default_max_tokens;
     snprintf(served->tier, sizeof served->tier, "%s", setup->kern.ops->name);
     kern_tier_id(setup->kern.ops, served->tier_id, sizeof served->tier_id);
-    snprintf(served->format, sizeof served->format, "f32");
+    snprintf(served->format, sizeof served->format, "%s", kern_format_name(setup->format));
     snprintf(served->kv_policy, sizeof served->kv_policy, "%s", setup->capacity.policy_text);
     snprintf(served->kv_format, sizeof served->kv_format, "%s",
              model_kv_format_name(setup->capacity.kv_format));

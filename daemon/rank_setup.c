@@ -77,7 +77,7 @@ static int plan_shards(struct rank_setup *s, const struct config *config, struct
     return rc;
 }
 
-/* The tiers that this processor can run, with what their arithmetic gives. */
+/* The tiers that this processor can run in the format asked for, with what their arithmetic gives. */
 static int offer_tiers(struct rank_setup *s, const struct config *config, struct clus_offer *offer,
                        struct ltd_err *err)
 {
@@ -92,7 +92,11 @@ static int offer_tiers(struct rank_setup *s, const struct config *config, struct
         struct kern_ctx ctx = s->kern;
         struct clus_tier_offer *tier = &offer->tiers[offer->n_tiers];
         ctx.ops = kern_tier_find(info.name, err);
-        if (!ctx.ops || kern_fingerprint(&ctx, &tier->fingerprint, err) != 0)
+        if (!ctx.ops)
+            return -1;
+        if (!kern_tier_has(ctx.ops, s->format))
+            continue;
+        if (kern_fingerprint(&ctx, &tier->fingerprint, err) != 0)
             return -1;
         snprintf(tier->name, sizeof tier->name, "%s", info.name);
         kern_tier_id(ctx.ops, tier->what, sizeof tier->what);
@@ -108,6 +112,9 @@ static int prepare(struct rank_setup *s, const struct config *config, uint64_t h
     s->kern.min_work = KERN_MIN_WORK_DEFAULT;
     s->kern.n_threads =
         capacity_threads(config->threads, count_processors(), count_ranks_here(s->world));
+    if (kern_format_parse(config->format, &s->format) != 0)
+        return ltd_fail(err, LTD_E_INVALID, "format: \"%.40s\", expected f32, bf16 or int8",
+                        config->format);
     if (read_model(s, config, err) != 0 ||
         capacity_plan(config, &s->model, &s->generation, host_memory_bytes, &s->capacity, err) !=
             0 ||
@@ -115,8 +122,8 @@ static int prepare(struct rank_setup *s, const struct config *config, uint64_t h
         return -1;
     snprintf(offer->model_hash, sizeof offer->model_hash, "%s", s->hash);
     clus_offer_set_shares(offer, config->shares);
-    snprintf(offer->numerics, sizeof offer->numerics, "f32, kv %s, max_steps %d",
-             s->capacity.policy_text, s->capacity.max_steps);
+    snprintf(offer->numerics, sizeof offer->numerics, "weights %s, kv %s, max_steps %d",
+             kern_format_name(s->format), s->capacity.policy_text, s->capacity.max_steps);
     snprintf(offer->kv_format, sizeof offer->kv_format, "%s",
              model_kv_format_name(s->capacity.kv_format));
     offer->limits = s->capacity.limits;
@@ -139,6 +146,7 @@ static int load(struct rank_setup *s, struct ltd_err *err)
         .n_pages = limits->n_pages,
         .policy = s->capacity.policy,
         .kv_format = s->capacity.kv_format,
+        .format = s->format,
     };
     s->core = model_core_create(s->checkpoint, &s->kern, &options, err);
     if (!s->core)

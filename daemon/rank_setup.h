@@ -33,6 +33,7 @@ struct rank_setup {
     struct capacity capacity;
     char hash[MODEL_HASH_HEX_BYTES];
     struct kern_ctx kern;
+    enum kern_format format;    /* of the weight matrices, on every rank and the border */
     struct model_shard *shards; /* [ranks of the world] */
     struct clus_gather *gather;
     struct model_core *core;

@@ -2,6 +2,7 @@
 /*
  * daemon/service_cluster.c - latentd.v1.Cluster: what is served, and how it is doing.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,13 +20,25 @@ static ProtobufCBinaryData text_of(const char *text)
 
 #define TIERS_MAX 16
 
-static size_t fill_tiers(Latentd__V1__TierInfo *tiers, Latentd__V1__TierInfo **pointers,
-                         struct kern_tier_info *infos)
+/* A tier that runs here may still not have the weights' format. */
+static void look_at_tier(int32_t idx, const char *format, struct kern_tier_info *info)
+{
+    enum kern_format wanted;
+    kern_tier_describe(idx, info);
+    const struct kern_ops *ops = info->available ? kern_tier_find(info->name, NULL) : NULL;
+    if (!ops || kern_format_parse(format, &wanted) != 0 || kern_tier_has(ops, wanted))
+        return;
+    info->available = false;
+    snprintf(info->refusal, sizeof info->refusal, "it has no %s weights (format)", format);
+}
+
+static size_t fill_tiers(const struct served *served, Latentd__V1__TierInfo *tiers,
+                         Latentd__V1__TierInfo **pointers, struct kern_tier_info *infos)
 {
     size_t n = (size_t)kern_tier_count();
     n = n < TIERS_MAX ? n : TIERS_MAX;
     for (size_t i = 0; i < n; i++) {
-        kern_tier_describe((int32_t)i, &infos[i]);
+        look_at_tier((int32_t)i, served->format, &infos[i]);
         latentd__v1__tier_info__init(&tiers[i]);
         tiers[i].name = text_of(infos[i].name);
         tiers[i].usable = infos[i].available;
@@ -83,7 +96,7 @@ void cluster_get_model(struct rpc_call *call, const uint8_t *request, size_t len
         return;
     }
     fill_model(service->served, &model);
-    model.n_tiers = fill_tiers(tiers, pointers, infos);
+    model.n_tiers = fill_tiers(service->served, tiers, pointers, infos);
     model.tiers = pointers;
     service_reply(call, &model.base);
 }

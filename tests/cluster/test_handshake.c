@@ -25,7 +25,7 @@ static void make_offers(struct clus_offer offers[N_RANKS])
         struct clus_offer *offer = &offers[i];
         clus_offer_init(offer);
         strcpy(offer->model_hash, "abcd");
-        strcpy(offer->numerics, "f32 latest-m4-compress-s4");
+        strcpy(offer->numerics, "weights bf16, kv latest-m4-compress-s4");
         strcpy(offer->kv_format, "bf16");
         strcpy(offer->shares, "1,1,2");
         offer->limits = (struct clus_limits){8, 64, 16, 8, 4, 12, 6};
@@ -140,8 +140,10 @@ static void each_disagreement_names_rank_host_and_both_values(void **state)
     strcpy(offers[1].shares, "");
     assert_refused(offers, "rank 1 on host beta: shares \"\", expected \"1,1,2\"");
     make_offers(offers);
-    strcpy(offers[2].numerics, "f32 full");
-    assert_refused(offers, "numerics \"f32 full\", expected \"f32 latest-m4-compress-s4\"");
+    strcpy(offers[2].numerics, "weights int8, kv latest-m4-compress-s4");
+    assert_refused(offers,
+                   "rank 2 on host gamma: numerics \"weights int8, kv latest-m4-compress-s4\", "
+                   "expected \"weights bf16, kv latest-m4-compress-s4\" of rank 0");
     make_offers(offers);
     offers[1].limits.n_pages = 13;
     assert_refused(offers, "rank 1 on host beta: limit n_pages 13, expected 12 of rank 0");

@@ -58,6 +58,7 @@ static void fill_served(struct served *served)
     snprintf(served->name, sizeof served->name, "models/fake");
     snprintf(served->no_text, sizeof served->no_text, "no tokenizer.json");
     snprintf(served->tier, sizeof served->tier, "ref");
+    snprintf(served->format, sizeof served->format, "int8");
     snprintf(served->kv_format, sizeof served->kv_format, "bf16");
     served->kv_bytes_per_position = 123456789012;
     served->max_batch = 48;

@@ -147,6 +147,7 @@ static void defaults_are_what_the_table_says(void **state)
     assert_int_equal(l.config.max_prompt_request_bytes, 4 << 20);
     assert_true(l.config.finished_job_seconds == 3600);
     assert_string_equal(l.config.kv_format, "f32");
+    assert_string_equal(l.config.format, "f32");
     assert_string_equal(l.config.overlap, "auto");
     assert_string_equal(l.config.test_service, "off");
     assert_int_equal(l.config.kv_cached_memory, 64);
@@ -260,6 +261,18 @@ static const struct broken rows[] = {
     {"kv_format = bf16\nkv_format = f32\n", {0}, 1, {"%:2: kv_format: given twice"}},
     {"kv_format = f16\n", {0}, 1, {"%:1: kv_format: found \"f16\", expected f32 or bf16"}},
     {"kv_format =\n", {0}, 1, {"kv_format: found \"\", expected f32 or bf16"}},
+    {"format = f16\n", {0}, 1, {"%:1: format: found \"f16\", expected f32, bf16 or int8"}},
+    {"format =\n", {0}, 1, {"format: found \"\", expected f32, bf16 or int8"}},
+    {"tier = openblas\nformat = int8\n",
+     {0},
+     1,
+     {"%:2: format: found int8 beside tier openblas (%:1), which has no such weights, expected a "
+      "tier that has them: ",
+      "ref"}},
+    {"format = bf16\n",
+     {"--set", "tier=openblas"},
+     1,
+     {"%:1: format: found bf16 beside tier openblas (command line)"}},
     {"test_service = yes\n", {0}, 1, {"test_service: found \"yes\", expected on or off"}},
     {"overlap = yes\n", {0}, 1, {"overlap: found \"yes\", expected auto, on or off"}},
     {"prefill_share = 0\n",
@@ -423,9 +436,10 @@ static void effective_values_can_be_read_back_as_a_file(void **state)
     (void)state;
     ltd_bytes_init(&values);
     ltd_bytes_init(&again);
-    load(&first, (const char *[]){"--model", model_path, "--set", "shares=1,2", "--set",
-                                  "linger_ms=2.5", "--listen", "127.0.0.1:9", "--set",
-                                  "prefill_share=0.07", "--set", "kv_format=bf16", NULL});
+    load(&first,
+         (const char *[]){"--model", model_path, "--set", "shares=1,2", "--set", "linger_ms=2.5",
+                          "--listen", "127.0.0.1:9", "--set", "prefill_share=0.07", "--set",
+                          "kv_format=bf16", "--set", "format=int8", NULL});
     config_print_values(&first.config, &values);
     assert_int_equal(first.report.n_mistakes, 0);
     write_file((const char *)values.data, values.len);
@@ -438,6 +452,21 @@ static void effective_values_can_be_read_back_as_a_file(void **state)
     ltd_bytes_fini(&again);
     unload(&first);
     unload(&second);
+}
+
+static void every_format_goes_with_auto_and_with_the_reference_tier(void **state)
+{
+    static const char *const formats[] = {"format=f32", "format=bf16", "format=int8"};
+    (void)state;
+    for (int f = 0; f < 3; f++)
+        for (int t = 0; t < 2; t++) {
+            struct loaded l;
+            load(&l, (const char *[]){"--model", model_path, "--set", formats[f], "--set",
+                                      t ? "tier=ref" : "tier=auto", NULL});
+            assert_string_equal(l.text, "");
+            assert_string_equal(l.config.format, formats[f] + strlen("format="));
+            unload(&l);
+        }
 }
 
 static void every_row_has_a_name_of_its_own_a_help_and_an_effect(void **state)
@@ -492,6 +521,7 @@ int main(void)
         cmocka_unit_test(mistakes_are_counted_beyond_what_is_printed),
         cmocka_unit_test(a_mistake_is_one_line_whatever_the_value_holds),
         cmocka_unit_test(effective_values_can_be_read_back_as_a_file),
+        cmocka_unit_test(every_format_goes_with_auto_and_with_the_reference_tier),
         cmocka_unit_test(every_row_has_a_name_of_its_own_a_help_and_an_effect),
         cmocka_unit_test(the_manuals_are_what_the_table_says),
     };

@@ -685,6 +685,27 @@ static void text_methods_say_why_there_is_no_text(void **state)
 
 /* --------------------------------------------------------------------------- cluster */
 
+static const Latentd__V1__TierInfo *find_tier(const Latentd__V1__Model *model, const char *name)
+{
+    for (size_t i = 0; i < model->n_tiers; i++)
+        if (model->tiers[i]->name.len == strlen(name) &&
+            memcmp(model->tiers[i]->name.data, name, strlen(name)) == 0)
+            return model->tiers[i];
+    fail_msg("the model's tiers have no %s", name);
+    return NULL;
+}
+
+/* A tier that runs here and has not the format of the weights is of no more use than one that does
+ * not run. */
+static void expect_tiers_of_int8(const Latentd__V1__Model *model)
+{
+    const Latentd__V1__TierInfo *openblas = find_tier(model, "openblas");
+    assert_true(find_tier(model, "ref")->usable);
+    assert_int_equal(find_tier(model, "ref")->reason.len, 0);
+    assert_false(openblas->usable);
+    rig_expect_text(openblas->reason, "it has no int8 weights (format)");
+}
+
 static void model_and_status_tell_what_is_served(void **state)
 {
     struct rig *rig = rig_open(10, 100);
@@ -699,7 +720,9 @@ static void model_and_status_tell_what_is_served(void **state)
     assert_int_equal(model->vocab_size, 1 << 16);
     assert_int_equal(model->max_steps, 64);
     assert_true(model->n_tiers >= 2);
+    rig_expect_text(model->format, "int8");
     rig_expect_text(model->kv_format, "bf16");
+    expect_tiers_of_int8(model);
     assert_true(model->kv_bytes_per_position == UINT64_C(123456789012));
     latentd__v1__model__free_unpacked(model, NULL);
     gm.name = wire_text("models/other", 12);

@@ -60,6 +60,13 @@ class Disagreement(harness.Case):
         self.assertEqual(status, 4, log)
         self.assertRegex(log, r"rank 1\b.*\btiers?\b")
 
+    def test_another_format_of_the_weights_on_one_rank_is_refused_and_the_rank_named(self):
+        for tier in ((), ("--set", "tier=ref")):
+            status, log = self.run_pair(["--model", DEMO, "--set", "format=int8", *tier], ["--model", DEMO, *tier])
+            self.assertEqual(status, 4, log)
+            self.assertRegex(log, r'rank 1\b.*"weights f32, .*expected "weights int8, .*of rank 0')
+            self.assertNotIn("listening", log)
+
     def test_the_same_model_under_two_paths_is_one_model(self):
         copy = self.copy_of_demo(lambda path: None)
         daemon = self.daemon()

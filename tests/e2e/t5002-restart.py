@@ -161,6 +161,23 @@ class Restart(harness.Case):
         job = service.daemon.api().finish(name, seconds=300)
         assert_same_answer(self, Answer.of_job(job), self.expected(spec), "answer after a wait")
 
+    def test_a_job_begun_with_weights_in_another_format_waits_for_them(self):
+        service = self.service(format="bf16")
+        spec = long_spec(200, 10)
+        daemon = self.daemon(model=harness.TINY, options=dict(DEEP, store="memory", format="bf16"))
+        expected = Answer.of_events(daemon.api().generate(spec, seconds=300))
+        self.assert_stops_cleanly(daemon)
+        name = service.daemon.api().submit(spec).name
+        first_tokens(service.daemon.api().watch(name))
+        self.assertEqual(service.drain(), 0)
+        service.start(format="int8")
+        self.assertEqual(service.daemon.api().get(name).state, job_pb2.JOB_STATE_RUNNING)
+        self.assertIn("waits", service.daemon.log())
+        self.assertEqual(service.drain(), 0)
+        service.start()
+        job = service.daemon.api().finish(name, seconds=300)
+        assert_same_answer(self, Answer.of_job(job), expected, "answer after a wait for bf16")
+
     def test_or_fails_where_that_is_configured(self):
         service = self.service()
         api = service.daemon.api()

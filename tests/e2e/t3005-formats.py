@@ -1,0 +1,119 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Weights in bf16 and int8 have one answer each: the same bits for every number of ranks, shares and threads, alone
+and in company. The format is what the service says, what a job's record holds, and what ranks must agree on."""
+import json
+import re
+import urllib.request
+
+import harness
+from harness import Answer, assert_same_answer, make_spec, patience
+
+FORMATS = ("bf16", "int8")
+SHORT, LONG = [59, 79, 62, 76, 19, 27, 72, 18, 9, 84, 62], list(range(5, 46))
+
+# Ranks (0: no mpirun) and options; the shares leave a rank without a head.
+WAYS = [
+    (0, dict(threads=2, prefill_chunk=3)),
+    (2, dict(threads=1)),
+    (3, dict(threads=2, shares="0.1,3,2", prefill_chunk=2)),
+]
+
+
+def jobs():
+    common = dict(ignore_eos=True, logprobs=4)
+    return [
+        ("greedy", make_spec(SHORT, depth=8, max_tokens=8, seed=1, **common)),
+        ("long prompt", make_spec(LONG, depth=6, max_tokens=4, seed=2, **common)),
+        ("adaptive", make_spec(SHORT, depth=(1, 24, 0.05), max_tokens=8, seed=3, **common)),
+        ("sampled", make_spec(SHORT, depth=5, max_tokens=8, seed=4, temperature=1.2, **common)),
+    ]
+
+
+class Formats(harness.Case):
+    def answers(self, daemon):
+        """Of every job alone."""
+        return {name: Answer.of_events(daemon.api().generate(spec)) for name, spec in jobs()}
+
+    def reference(self, model, **options):
+        daemon = self.daemon(model=model, options=dict(threads=1, **options))
+        answers = self.answers(daemon)
+        self.assert_stops_cleanly(daemon)
+        return answers
+
+    def check_ways(self, model, weights):
+        expected = self.reference(model, format=weights)
+        for ranks, way in WAYS:
+            where = "%s, %s, %d ranks, %s" % (model.rsplit("/", 1)[1], weights, ranks, way)
+            daemon = self.daemon(model=model, ranks=ranks, options=dict(way, format=weights))
+            for name, answer in self.answers(daemon).items():
+                assert_same_answer(self, answer, expected[name], "%s: alone: %s" % (where, name))
+            # Three of each at once: the batch holds jobs at many depths, some of them the same job.
+            crowd = jobs() * 3
+            together = harness.run_together([lambda s=s: Answer.of_events(daemon.api().generate(s)) for _, s in crowd])
+            for answer, (name, _) in zip(together, crowd):
+                assert_same_answer(self, answer, expected[name], "%s: in company: %s" % (where, name))
+            self.assert_stops_cleanly(daemon)
+        return expected
+
+    def test_each_format_has_one_answer_and_it_is_another_one(self):
+        """The comparison can fail: what is rounded otherwise shows in bits."""
+        for model in (harness.TINY, harness.TINY_BF16):
+            all_answers = {"f32": self.reference(model)}
+            for weights in FORMATS:
+                all_answers[weights] = self.check_ways(model, weights)
+            for one, other in (("f32", "bf16"), ("f32", "int8"), ("bf16", "int8")):
+                differing = [name for name in all_answers[one]
+                             if all_answers[one][name].logprobs != all_answers[other][name].logprobs]
+                self.assertTrue(differing, "%s and %s, and not one bit of a log-probability differs" % (one, other))
+
+    def test_the_demo_model_answers_the_same_on_one_rank_and_on_three(self):
+        questions = harness.questions()[::40]
+        for weights in FORMATS:
+            found = []
+            for ranks in (0, 3):
+                daemon = self.daemon(ranks=ranks, options=dict(threads=1, format=weights))
+                found.append([Answer.of_events(daemon.api().generate(
+                    make_spec(q["prompt"], depth=16, seed=i, logprobs=1))) for i, q in enumerate(questions)])
+                self.assert_stops_cleanly(daemon)
+            for one, three in zip(*found):
+                assert_same_answer(self, three, one, "%s, 3 ranks" % weights)
+            right = sum(a.text.strip() == q["answer"] for a, q in zip(found[0], questions))
+            self.assertGreaterEqual(right, len(questions) - 1, "right answers at depth 16 in %s" % weights)
+
+    def test_the_format_is_shown_where_people_look(self):
+        for weights in ("f32",) + FORMATS:
+            daemon = self.daemon(model=harness.TINY, options=dict(threads=1, format=weights))
+            model = daemon.api().model()
+            self.assertEqual(model.format, weights)
+            usable = {tier.name: (tier.usable, tier.reason) for tier in model.tiers}
+            self.assertTrue(usable["ref"][0], "ref has every format")
+            for name, (can, reason) in usable.items():
+                self.assertEqual(can, reason == "", name)
+            self.assertTrue(usable[model.tier.split()[0]][0], "the tier that is used: %s" % model.tier)
+            self.assertEqual(json.loads(harness.ctl(daemon, "info", "--json").stdout)["model"]["format"], weights)
+            self.assertRegex(harness.ctl(daemon, "info").stdout, r"(?m)^weights +%s$" % weights)
+            self.assert_stops_cleanly(daemon)
+
+    def weight_bytes(self, ranks, weights):
+        """What /metrics says that each rank holds of the recurrent block."""
+        daemon = self.daemon(ranks=ranks, options=dict(threads=1, format=weights))
+        with urllib.request.urlopen("http://%s/metrics" % daemon.address, timeout=patience()) as page:
+            text = page.read().decode()
+        self.assert_stops_cleanly(daemon)
+        return [int(n) for n in re.findall(r"(?m)^latentd_rank_weight_bytes\{.*\} (\d+)$", text)]
+
+    def test_fewer_bytes_are_held_and_each_rank_holds_its_own_rows(self):
+        (plain,) = self.weight_bytes(0, "f32")
+        for weights, least, most in (("bf16", 0.5, 0.55), ("int8", 0.25, 0.35)):
+            (whole,) = self.weight_bytes(0, weights)
+            self.assertGreaterEqual(whole, least * plain, weights)
+            self.assertLessEqual(whole, most * plain, weights)
+            parts = self.weight_bytes(2, weights)
+            self.assertEqual(len(parts), 2)
+            self.assertEqual(parts[0], parts[1], "equal shares of 4 heads, %s" % weights)
+            self.assertEqual(sum(parts), whole, "two ranks, %s" % weights)
+
+
+if __name__ == "__main__":
+    harness.main()
