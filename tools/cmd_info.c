@@ -274,9 +274,10 @@ const struct tool_verb tool_verb_info = {
         "model's hash, the shape, parameters by part, how they are stored, and for each rank of a "
         "group with equal shares: its rows (begin..end, end not included), the bytes of its "
         "weights, and the bytes of its keys and values per position and for one whole context. "
-        "Rank 0 has prelude, coda, embedding and head as well. The daemon holds weights in f32 "
-        "whatever the directory stores, and takes memory for keys and values as far as kv_memory "
-        "allows.\n\n"
+        "Rank 0 has prelude, coda, embedding and head as well. Weights are counted as the daemon "
+        "holds them by default, in f32 whatever the directory stores; its option format makes "
+        "them half of that (bf16) or little more than a quarter (int8). It takes memory for keys "
+        "and values as far as kv_memory allows.\n\n"
         "With --json one object: model, hash, has_tokenizer, shape, parameters, dtypes, bytes, "
         "files, kv_slots, ranks.",
     .groups = {{rows, sizeof rows / sizeof rows[0], 0}, TOOL_COMMON_GROUP},
