@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/avx2/avx2.h"
 #include "kernels/openblas/openblas.h"
 #include "kernels/ref/ref.h"
 
@@ -31,9 +32,11 @@ static const struct candidate {
     int (*check)(char *why, size_t size);
     void (*id)(char *out, size_t size);
 } candidates[] = {
+    {&kern_avx2_ops, "f32, bf16 and int8 by 256-bit vectors, x86-64 with AVX2 and FMA",
+     kern_avx2_init, kern_avx2_id},
     {&kern_openblas_ops, "f32 products by OpenBLAS, any processor", kern_openblas_init,
      kern_openblas_id},
-    {&kern_ref_ops, "f32 plain loops, the specification; slow", always, ref_id},
+    {&kern_ref_ops, "f32, bf16 and int8 in plain loops, the specification; slow", always, ref_id},
 };
 
 #define N_CANDIDATES ((int32_t)(sizeof candidates / sizeof candidates[0]))

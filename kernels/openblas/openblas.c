@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/attention.h"
 #include "kernels/parallel.h"
 #include "kernels/ref/ref.h"
 
@@ -125,5 +126,5 @@ const struct kern_ops kern_openblas_ops = {
     .add = kern_ref_add,
     .silu_mul = kern_ref_silu_mul,
     .rope = kern_ref_rope,
-    .attention = kern_openblas_attention,
+    .attention = kern_paged_attention,
 };

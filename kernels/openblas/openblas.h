@@ -22,8 +22,4 @@ int kern_openblas_init(char *why, size_t size);
 /* "openblas 0.3.21 Haswell" */
 void kern_openblas_id(char *out, size_t size);
 
-void kern_openblas_attention(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,
-                             const struct kern_query *queries, int32_t n_queries, float *scores,
-                             size_t scores_stride);
-
 #endif

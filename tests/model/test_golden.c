@@ -160,6 +160,13 @@ static void every_key_of_both_cases_is_met_by_the_openblas_tier(void **state)
     compare_case(BF16, "openblas");
 }
 
+static void every_key_of_both_cases_is_met_by_the_tier_of_auto(void **state)
+{
+    (void)state;
+    compare_case(SMALL, "auto");
+    compare_case(BF16, "auto");
+}
+
 static void bits_are_equal_for_every_number_of_ranks(void **state)
 {
     static const int32_t counts[] = {3, 7, 2, 5};
@@ -396,6 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_key_of_both_cases_is_met_by_the_reference_tier),
         cmocka_unit_test(every_key_of_both_cases_is_met_by_the_openblas_tier),
+        cmocka_unit_test(every_key_of_both_cases_is_met_by_the_tier_of_auto),
         cmocka_unit_test(bits_are_equal_for_every_number_of_ranks),
         cmocka_unit_test(bits_are_equal_for_every_number_of_threads),
         cmocka_unit_test(bits_of_every_format_are_equal_for_every_number_of_ranks_and_threads),

@@ -191,13 +191,13 @@ static void same_story(const struct story *a, const struct story *b, const char 
     }
 }
 
-static const char *const tiers[] = {"ref", "openblas"};
+static const char *const tiers[] = {"ref", "openblas", "auto"};
 static const char *const policies[] = {"full", "compress-s4", "latest-m4-compress-s16"};
 
 static void neighbours_in_the_batch_do_not_matter(void **state)
 {
     (void)state;
-    for (int t = 0; t < 2; t++)
+    for (int t = 0; t < 3; t++)
         for (int p = 0; p < 3; p++) {
             struct telling how = plainly(tiers[t], policies[p]);
             struct story *alone = told(&how);
@@ -214,7 +214,7 @@ static void chunks_of_a_prompt_do_not_matter(void **state)
 {
     static const int32_t chunks[] = {1, 3, 7, 16};
     (void)state;
-    for (int t = 0; t < 2; t++)
+    for (int t = 0; t < 3; t++)
         for (int p = 0; p < 3; p++) {
             struct telling how = plainly(tiers[t], policies[p]);
             struct story *whole = told(&how);
@@ -246,7 +246,7 @@ static void ranks_chunks_and_neighbours_together_do_not_matter(void **state)
 static void keys_in_bf16_are_as_indifferent_to_company(void **state)
 {
     (void)state;
-    for (int t = 0; t < 2; t++)
+    for (int t = 0; t < 3; t++)
         for (int p = 0; p < 3; p++) {
             struct telling how = plainly(tiers[t], policies[p]);
             struct story *exact = told(&how);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kernels/openblas/attention.c - attention, sixteen keys side by side.
+ * kernels/attention.c - attention, sixteen keys side by side.
  *
  * The same sums in the same order as kernels/ref/attention.c, so the bits are equal: keys lie
  * across positions, and the scores of a page are sixteen independent chains over head_dim that the
  * compiler puts into vector lanes. Scores of keys behind the query or skipped ones are computed and
- * then not used. Elements of a bf16 pool are widened in the lanes. No BLAS here; the file belongs to
- * the tier because the plain loop is the reference's.
+ * then not used. Elements of a bf16 pool are widened in the lanes. Plain C
+ * without intrinsics: every tier but the reference takes it.
  */
-#include "kernels/openblas/openblas.h"
+#include "kernels/attention.h"
 
 #include <math.h>
 #include <omp.h>
@@ -126,9 +126,9 @@ static void attend_head(const struct kern_kv_layer *kv, const struct kern_query 
         attend(&view, query->out + (size_t)head * d, scores, KERN_KV_BF16);
 }
 
-void kern_openblas_attention(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,
-                             const struct kern_query *queries, int32_t n_queries, float *scores,
-                             size_t scores_stride)
+void kern_paged_attention(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,
+                          const struct kern_query *queries, int32_t n_queries, float *scores,
+                          size_t scores_stride)
 {
     int64_t keys = 0;
     for (int32_t i = 0; i < n_queries; i++)
