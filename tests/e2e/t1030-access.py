@@ -175,7 +175,15 @@ class Access(harness.Case):
         self.refused(lambda: slow.score([1], [2], 4), Code.RESOURCE_EXHAUSTED, "QUOTA")
         small.cancel(first)
         harness.wait_until(lambda: small.get(second).start_us, "the second job has started behind the first")
+        third = small.submit(endless).name
+        self.assertEqual(small.get(third).start_us, 0)
+        # A new limit holds from the moment it is read, not from the next end of a job.
+        self.write(FILE.replace("queued=1 running=1", "queued=1 running=2"))
+        daemon.signal(signal.SIGUSR2)
+        harness.wait_until(lambda: small.get(third).start_us, "the third job has started beside the second")
+        self.assertFalse(small.get(second).done)
         small.cancel(second)
+        small.cancel(third)
         self.assert_stops_cleanly(daemon)
 
     def test_a_reload_is_whole_or_nothing(self):

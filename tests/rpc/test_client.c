@@ -356,6 +356,69 @@ static void after_a_goaway_the_next_call_connects_again(void **state)
     script_stop(&s);
 }
 
+/* ---- a server that answers and goes away ---- */
+
+struct heard {
+    char text[16];
+    size_t len;
+    int n_ends, status;
+};
+
+static int hear_message(void *arg, const uint8_t *data, size_t len)
+{
+    struct heard *heard = arg;
+    assert_true(heard->len + len < sizeof heard->text);
+    memcpy(heard->text + heard->len, data, len);
+    heard->len += len;
+    return 0;
+}
+
+static void hear_end(void *arg, const latentd_error *result)
+{
+    struct heard *heard = arg;
+    heard->n_ends++;
+    heard->status = result->status;
+}
+
+/* The call has been begun and nothing of it sent when the server, which knows what will be asked,
+ * answers and closes. The request cannot be written any more; its answer is there to be read. */
+static void an_answer_is_read_although_the_request_could_not_be_written(void **state)
+{
+    char dir[] = "/tmp/latentd-client-XXXXXX", address[64];
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    struct heard heard = {.len = 0};
+    struct raw raw = {0};
+    latentd_error err = {0};
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(sa.sun_path, sizeof sa.sun_path, "%s/s", dir);
+    snprintf(address, sizeof address, "unix:%s", sa.sun_path);
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&sa, sizeof sa), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    latentd_client *client = latentd_client_open(address, 5000, &err);
+    assert_non_null(client);
+    latentd_request request = {.path = "/a.B/C", .timeout_ms = 8000};
+    latentd_call_events events = {.on_message = hear_message, .on_done = hear_end};
+    assert_non_null(latentd_call_start(client, &request, &events, &heard, &err));
+    nghttp2_hd_inflate_new(&raw.inflater);
+    raw.fd = accept(listener, NULL, NULL);
+    raw_send_frame(&raw, NGHTTP2_SETTINGS, 0, 0, NULL, 0);
+    send_head(&raw);
+    raw_message(&raw, 1, 0, "heard", 5, 0);
+    send_trailers(&raw, "0");
+    raw_close(&raw);
+    latentd_client_run(client);
+    assert_int_equal(heard.n_ends, 1);
+    assert_int_equal(heard.status, LATENTD_OK);
+    assert_int_equal(heard.len, 5);
+    assert_memory_equal(heard.text, "heard", 5);
+    latentd_client_close(client);
+    close(listener);
+    unlink(sa.sun_path);
+    rmdir(dir);
+}
+
 /* ---- signals and ends ---- */
 
 static latentd_client *alarmed;
@@ -458,6 +521,7 @@ int main(void)
         cmocka_unit_test(strange_answers_become_statuses_with_reasons),
         cmocka_unit_test(a_server_that_says_nothing_is_left_at_the_deadline),
         cmocka_unit_test(after_a_goaway_the_next_call_connects_again),
+        cmocka_unit_test(an_answer_is_read_although_the_request_could_not_be_written),
         cmocka_unit_test(a_signal_handler_can_cancel_a_call),
         cmocka_unit_test(a_cancelled_handle_is_done_once_and_others_go_on),
         cmocka_unit_test(closing_delivers_the_end_of_every_call),
