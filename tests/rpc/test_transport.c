@@ -130,7 +130,8 @@ static void an_owner_that_closes_on_the_last_words_hears_nothing_more(void **sta
     finish();
 }
 
-/* The write that fails is one the transport makes by itself, when there is room again. */
+/* The write that fails is one the transport makes by itself, when there is room again. The peer has read
+ * all there was: with something unread its closing would be an error of the socket, which is another path. */
 static void a_write_that_fails_later_is_no_different(void **state)
 {
     (void)state;
@@ -141,6 +142,8 @@ static void a_write_that_fails_later_is_no_different(void **state)
     while (!rpc_transport_waits_for_room(&t.transport)) {
         assert_int_equal(rpc_transport_put(&t.transport, block, sizeof block, &err), 0);
         assert_int_equal(rpc_transport_flush(&t.transport, &err), 0);
+    }
+    while (recv(t.peer, block, sizeof block, MSG_DONTWAIT) > 0) {
     }
     assert_int_equal(write(t.peer, "last", 4), 4);
     close(t.peer);
