@@ -7,7 +7,8 @@
  *     SIGUSR2 ──▶ auth_reload (all of the new file, or none of it)
  *
  * Without a file everybody is "" and may do everything. With one, what is not in it is refused.
- * Tokens are kept as SHA-256 and compared in constant time over all entries.
+ * The file has tokens as SHA-256, compared in constant time over all entries; the last few right ones are
+ * remembered as they came (daemon/auth_recent.h).
  *
  * Does not: know jobs (the services ask for the identity of a call), count what is used
  * (daemon/quota.h).

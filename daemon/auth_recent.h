@@ -2,7 +2,7 @@
 /*
  * daemon/auth_recent.h - tokens that were found right a moment ago, so that not each call hashes its own.
  *
- * Hashing a token and comparing it with every entry was a seventh of what a small call costs. Here the
+ * Hashing a token and comparing it with every entry is a good part of what a small call costs. Here the
  * last tokens that were right are kept as they came, each with its entry. Only right tokens get in, so
  * a wrong one meets the hash and every entry as before, and the time says nothing but "right, and not
  * for the first time".

@@ -3,9 +3,9 @@
  * rpc/authorize.h - the question "may this peer do that?", put to the server's authorize function.
  *
  * Calls and pages, HTTP/2 and HTTP/1.1, ask here, so that a token is read in one way only. A token
- * is a secret: it is kept from the header field to the answer and wiped then, and no log line and no
- * message has it. (The session's header compression may still hold the field; that memory goes with
- * the connection.)
+ * is a secret: here it is kept from the header field to the answer and wiped then, and no log line and
+ * no message has it. (The session's header compression may still hold the field; that memory goes with
+ * the connection. What the server's authorize function remembers is its own affair.)
  *
  * Threads: the loop's thread.
  */

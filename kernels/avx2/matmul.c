@@ -169,8 +169,8 @@ INLINE void float_tile(enum kern_format format, int n, const uint8_t *tile, cons
             e[p][1] = _mm256_fmadd_ps(w1, a, e[p][1]);
         }
         /* Makes the compiler read the line a second time instead of keeping it: 12 accumulators, 2
-         * weights, an activation and two halves of a line do not fit in 16 registers. 1.4 times
-         * faster at 64 positions. */
+         * weights, an activation and two halves of a line do not fit in 16 registers, and what it
+         * would spill costs more than the second read. */
         __asm__("" : "+r"(tile));
         w0 = load_weights(format, tile, i, 1, 0), w1 = load_weights(format, tile, i, 1, 1);
 #pragma GCC unroll 4
