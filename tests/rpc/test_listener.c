@@ -23,6 +23,16 @@
 #include "rpc/address.h"
 #include "rpc/client.h"
 
+static struct sockaddr_storage address_of(int family, const char *text)
+{
+    struct sockaddr_storage sa = {.ss_family = (sa_family_t)family};
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&sa;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&sa;
+    void *number = family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr;
+    assert_int_equal(inet_pton(family, text, number), 1);
+    return sa;
+}
+
 static void what_stays_on_the_host_is_known(void **state)
 {
     static const struct {
@@ -37,11 +47,7 @@ static void what_stays_on_the_host_is_known(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct sockaddr_storage sa = {.ss_family = (sa_family_t)rows[i].family};
-        struct sockaddr_in *v4 = (struct sockaddr_in *)&sa;
-        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&sa;
-        void *number = rows[i].family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr;
-        assert_int_equal(inet_pton(rows[i].family, rows[i].text, number), 1);
+        struct sockaddr_storage sa = address_of(rows[i].family, rows[i].text);
         if (rpc_address_is_loopback((struct sockaddr *)&sa) != rows[i].is_loopback)
             fail_msg("%s: expected %d", rows[i].text, rows[i].is_loopback);
     }
@@ -68,11 +74,7 @@ static void addresses_of_one_owner_count_together(void **state)
     char text[RPC_HOST_BYTES];
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct sockaddr_storage sa = {.ss_family = (sa_family_t)rows[i].family};
-        struct sockaddr_in *v4 = (struct sockaddr_in *)&sa;
-        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&sa;
-        void *number = rows[i].family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr;
-        assert_int_equal(inet_pton(rows[i].family, rows[i].text, number), 1);
+        struct sockaddr_storage sa = address_of(rows[i].family, rows[i].text);
         rpc_address_format_network((struct sockaddr *)&sa, text);
         assert_string_equal(text, rows[i].network);
     }
