@@ -77,7 +77,7 @@ const struct tool_verb tool_verb_synth = {
         "options give the same bytes, and neither --max-shard-bytes nor the order of writing "
         "changes a tensor; in bf16 they are those of f32, rounded. They are scaled so that "
         "latents settle as those of a trained model do: a difference between two latents shrinks "
-        "to 0.7 to 0.85 of itself per step.\n\n"
+        "with every step.\n\n"
         "huginn-0125 is the shape of the published model, 3.5 G parameters and 7.1 GB in bf16; "
         "100m has 108 M; of l2-512k, l2-1m and l2-2m the recurrent block, held in f32, fits two "
         "caches of that size and not one, so two ranks read it from their caches and one rank "
