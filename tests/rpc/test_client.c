@@ -384,8 +384,9 @@ static void hear_end(void *arg, const latentd_error *result)
  * answers and closes. The request cannot be written any more; its answer is there to be read. */
 static void an_answer_is_read_although_the_request_could_not_be_written(void **state)
 {
-    char dir[] = "/tmp/latentd-client-XXXXXX", address[64];
+    char dir[] = "/tmp/latentd-client-XXXXXX";
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    char address[sizeof "unix:" + sizeof sa.sun_path];
     struct heard heard = {.len = 0};
     struct raw raw = {0};
     latentd_error err = {0};
