@@ -10,6 +10,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/ref/ref.h"
+#include "kernels/tiles.h"
 
 int kern_avx2_init(char *why, size_t size)
 {
@@ -38,8 +39,8 @@ void kern_avx2_id(char *out, size_t size)
 const struct kern_ops kern_avx2_ops = {
     .name = "avx2",
     .formats = 1u << KERN_F32 | 1u << KERN_BF16 | 1u << KERN_INT8,
-    .mat_pack = kern_avx2_mat_pack,
-    .mat_row = kern_avx2_mat_row,
+    .mat_pack = kern_tiles_mat_pack,
+    .mat_row = kern_tiles_mat_row,
     .matmul = kern_avx2_matmul,
     .rmsnorm = kern_ref_rmsnorm,
     .add = kern_ref_add,

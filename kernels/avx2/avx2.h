@@ -1,78 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kernels/avx2/avx2.h - products by 256-bit fused multiply-adds, and where a packed weight lies.
+ * kernels/avx2/avx2.h - products by 256-bit fused multiply-adds over the tiles of kernels/tiles.h.
  *
- * A packed matrix is cut into panels of 16 output rows, a panel into tiles of 32 columns (int8: 64),
- * a tile into lines of 64 bytes that hold neighbouring columns of all 16 rows:
- *
- *     panel 0: tile 0, tile 1, ...   panel 1: ...          int8: then a scale per row
- *     bf16 tile, 16 lines:  line i = row 0 columns 2i, 2i+1, row 1 columns 2i, 2i+1, ... row 15
- *     int8 tile, 16 lines:  line i = row 0 columns 4i .. 4i+3, row 1 ...
- *     f32 tile,  32 lines:  line i = row 0 column i, row 1 column i, ...
- *
- * bf16 and int8 tiles of 1 KiB are the right-hand operands of AMX, so that a matrix-unit tier can
- * read the same bytes. Rows and columns that are missing at the end are zeros. A thread reads its
- * panels from first to last. Private to kernels/ and its tests.
+ * Private to kernels/ and its tests.
  */
 #ifndef LATENTD_KERNELS_AVX2_AVX2_H
 #define LATENTD_KERNELS_AVX2_AVX2_H
 
 #include "kernels/kernels.h"
-
-#define AVX2_PANEL_ROWS 16
-#define AVX2_LINE_BYTES 64
-
-/* How a format fills a tile. */
-struct avx2_layout {
-    int32_t tile_cols;
-    int32_t line_cols; /* columns of each row in one line */
-    int32_t element_bytes;
-};
-
-static inline struct avx2_layout avx2_layout(enum kern_format format)
-{
-    if (format == KERN_F32)
-        return (struct avx2_layout){32, 1, 4};
-    if (format == KERN_BF16)
-        return (struct avx2_layout){32, 2, 2};
-    return (struct avx2_layout){64, 4, 1};
-}
-
-static inline int32_t avx2_tiles(const struct avx2_layout *layout, int32_t cols)
-{
-    return (int32_t)(((int64_t)cols + layout->tile_cols - 1) / layout->tile_cols);
-}
-
-static inline int32_t avx2_panels(int32_t rows)
-{
-    return (int32_t)(((int64_t)rows + AVX2_PANEL_ROWS - 1) / AVX2_PANEL_ROWS);
-}
-
-static inline size_t avx2_tile_bytes(const struct avx2_layout *layout)
-{
-    return (size_t)layout->tile_cols / (size_t)layout->line_cols * AVX2_LINE_BYTES;
-}
-
-static inline size_t avx2_panel_bytes(const struct avx2_layout *layout, int32_t cols)
-{
-    return (size_t)avx2_tiles(layout, cols) * avx2_tile_bytes(layout);
-}
-
-/* Where element (row of the panel, column) of a panel begins. */
-static inline size_t avx2_element_at(const struct avx2_layout *layout, int32_t row, int32_t col)
-{
-    size_t line = (size_t)(col / layout->line_cols);
-    size_t in_line = (size_t)(row * layout->line_cols + col % layout->line_cols);
-    return line * AVX2_LINE_BYTES + in_line * (size_t)layout->element_bytes;
-}
-
-/* The scales of an int8 matrix [panels * 16]; behind its tiles. */
-static inline float *avx2_scales(const struct kern_mat *mat)
-{
-    const struct avx2_layout layout = avx2_layout(KERN_INT8);
-    size_t tiles = (size_t)avx2_panels(mat->rows) * avx2_panel_bytes(&layout, mat->cols);
-    return (float *)(void *)((uint8_t *)mat->data + tiles);
-}
 
 extern const struct kern_ops kern_avx2_ops;
 
@@ -82,11 +17,6 @@ int kern_avx2_init(char *why, size_t size);
 /* "avx2" */
 void kern_avx2_id(char *out, size_t size);
 
-int kern_avx2_mat_pack(const struct kern_ctx *ctx, struct kern_mat *mat, enum kern_format format,
-                       const struct kern_rows *parts, int32_t n_parts, int32_t cols,
-                       struct ltd_err *err);
-void kern_avx2_mat_row(const struct kern_ctx *ctx, const struct kern_mat *mat, int32_t row,
-                       float *out);
 void kern_avx2_matmul(const struct kern_ctx *ctx, float *y, const struct kern_mat *mat,
                       const float *x, int32_t n_pos);
 

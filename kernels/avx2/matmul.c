@@ -26,6 +26,7 @@
 #include "kernels/bf16.h"
 #include "kernels/int8.h"
 #include "kernels/parallel.h"
+#include "kernels/tiles.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -48,7 +49,7 @@
 
 struct work {
     const struct kern_mat *mat;
-    struct avx2_layout layout;
+    struct kern_tile_layout layout;
     size_t panel_bytes, tile_bytes;
     const float *x;                 /* [n_pos][cols] of the block of positions */
     float *y;                       /* [n_pos][rows] */
@@ -124,7 +125,7 @@ struct chunk {
     size_t tile_bytes;
     const uint8_t *activations;     /* of position 0 at the first of these tiles */
     size_t stride_bytes;            /* from one position to the next */
-    float (*sums)[AVX2_PANEL_ROWS]; /* [n_pos] */
+    float (*sums)[KERN_PANEL_ROWS]; /* [n_pos] */
 };
 
 /* What one group asks for per tile: `lines` of them, from `next` on. */
@@ -135,9 +136,9 @@ struct ahead {
 
 INLINE void read_ahead(const struct ahead *ahead, int32_t tile)
 {
-    const char *at = (const char *)ahead->next + (size_t)(tile * ahead->lines) * AVX2_LINE_BYTES;
+    const char *at = (const char *)ahead->next + (size_t)(tile * ahead->lines) * KERN_LINE_BYTES;
     for (int32_t i = 0; i < ahead->lines; i++)
-        _mm_prefetch(at + i * AVX2_LINE_BYTES, _MM_HINT_T1);
+        _mm_prefetch(at + i * KERN_LINE_BYTES, _MM_HINT_T1);
 }
 
 /* The weights of 8 rows of a tile in columns 2i (odd 0) or 2i + 1, as f32. */
@@ -153,7 +154,7 @@ INLINE __m256 load_weights(enum kern_format format, const uint8_t *tile, int i, 
 /* Two chains per element over the 32 columns of a tile, their sum into the accumulators. n <= 3:
  * their 12 vectors, two of weights and one of activations are what 16 registers hold. */
 INLINE void float_tile(enum kern_format format, int n, const uint8_t *tile, const float *x,
-                       size_t stride, float (*sums)[AVX2_PANEL_ROWS])
+                       size_t stride, float (*sums)[KERN_PANEL_ROWS])
 {
     __m256 e[3][2], o[3][2];
 #pragma GCC unroll 4
@@ -236,7 +237,7 @@ INLINE void int8_chunk(int n, const struct chunk *c, int32_t pos, const struct a
         read_ahead(ahead, t);
 #pragma GCC unroll 2
         for (int i = 0; i < 16; i++)
-            int8_line(n, c->tiles + (size_t)t * c->tile_bytes + i * AVX2_LINE_BYTES,
+            int8_line(n, c->tiles + (size_t)t * c->tile_bytes + i * KERN_LINE_BYTES,
                       x + 64 * (size_t)t + 4 * i, c->stride_bytes / sizeof *x, acc);
     }
     /* The two sums of each row are neighbours; after the pairwise add rows come as 0 1 4 5 2 3 6 7. */
@@ -275,12 +276,12 @@ static struct ahead ahead_of(const struct chunk *c, int32_t group, int32_t n_gro
     struct ahead none = {c->tiles, 0};
     if (!c->next || group == 0)
         return none;
-    int32_t per_tile = (int32_t)(c->tile_bytes / AVX2_LINE_BYTES);
+    int32_t per_tile = (int32_t)(c->tile_bytes / KERN_LINE_BYTES);
     int32_t lines = (per_tile + n_groups - 2) / (n_groups - 1);
     int32_t begin = (group - 1) * lines;
     if (begin >= per_tile)
         return none;
-    return (struct ahead){c->next + (size_t)(begin * c->n_tiles) * AVX2_LINE_BYTES,
+    return (struct ahead){c->next + (size_t)(begin * c->n_tiles) * KERN_LINE_BYTES,
                           begin + lines <= per_tile ? lines : per_tile - begin};
 }
 
@@ -306,7 +307,7 @@ static void finish(const struct work *w, int32_t pos, int32_t row, float *sums)
     for (int half = 0; half < 2; half++) {
         __m256 y = _mm256_load_ps(sums + 8 * half);
         if (w->mat->format == KERN_INT8) {
-            __m256 scale = _mm256_mul_ps(_mm256_loadu_ps(avx2_scales(w->mat) + row + 8 * half),
+            __m256 scale = _mm256_mul_ps(_mm256_loadu_ps(kern_tile_scales(w->mat) + row + 8 * half),
                                          _mm256_set1_ps(w->scales[pos]));
             y = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_castps_si256(y)), scale);
         }
@@ -337,9 +338,9 @@ static void multiply_chunk(const struct work *w, const struct chunk *c)
 static void multiply_panel(const struct work *w, const struct columns *columns, int32_t row,
                            const uint8_t *tiles, const uint8_t *next_panel)
 {
-    _Alignas(64) float sums[MAX_POS][AVX2_PANEL_ROWS];
+    _Alignas(64) float sums[MAX_POS][KERN_PANEL_ROWS];
     size_t rows = (size_t)w->mat->rows, left = rows - (size_t)row;
-    size_t bytes = sizeof(float) * (left < AVX2_PANEL_ROWS ? left : AVX2_PANEL_ROWS);
+    size_t bytes = sizeof(float) * (left < KERN_PANEL_ROWS ? left : KERN_PANEL_ROWS);
     int32_t step = (int32_t)(CHUNK_BYTES / w->tile_bytes);
     memset(sums, 0, sizeof *sums * (size_t)w->n_pos);
     for (int32_t p = 0; p < w->n_pos && !columns->is_first; p++)
@@ -368,12 +369,12 @@ static void multiply_panel(const struct work *w, const struct columns *columns, 
 
 static void share_of_columns(const struct work *w, const struct columns *c, int t, int n)
 {
-    int32_t panels = avx2_panels(w->mat->rows);
+    int32_t panels = kern_panels(w->mat->rows);
     int32_t begin = (int32_t)kern_share(panels, t, n), end = (int32_t)kern_share(panels, t + 1, n);
     const uint8_t *tiles = (const uint8_t *)w->mat->data + (size_t)begin * w->panel_bytes +
                            (size_t)c->begin * w->tile_bytes;
     for (int32_t p = begin; p < end; p++, tiles += w->panel_bytes)
-        multiply_panel(w, c, p * AVX2_PANEL_ROWS, tiles,
+        multiply_panel(w, c, p * KERN_PANEL_ROWS, tiles,
                        p + 1 < end ? tiles + w->panel_bytes : NULL);
 }
 
@@ -412,10 +413,10 @@ static void cut_columns(struct work *w)
 
 static struct work whole_work(const struct kern_mat *mat)
 {
-    struct work w = {.mat = mat, .layout = avx2_layout(mat->format)};
-    w.tile_bytes = avx2_tile_bytes(&w.layout);
-    w.panel_bytes = avx2_panel_bytes(&w.layout, mat->cols);
-    w.n_tiles = avx2_tiles(&w.layout, mat->cols);
+    struct work w = {.mat = mat, .layout = kern_tile_layout_of(mat->format)};
+    w.tile_bytes = kern_tile_bytes(&w.layout);
+    w.panel_bytes = kern_panel_bytes(&w.layout, mat->cols);
+    w.n_tiles = kern_tiles(&w.layout, mat->cols);
     w.element_bytes = mat->format == KERN_INT8 ? sizeof(int16_t) : sizeof(float);
     return w;
 }

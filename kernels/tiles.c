@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kernels/avx2/pack.c - laying weights down in panels, tiles and lines (kernels/avx2/avx2.h).
+ * kernels/tiles.c - laying weights down in panels, tiles and lines (kernels/tiles.h).
  *
  * Panels are packed side by side by the threads; within one, a row is read piece by piece and its
  * elements are put where they belong. ltd_alloc gives zeros, so what is missing stays zero.
  */
-#include "kernels/avx2/avx2.h"
+#include "kernels/tiles.h"
 
 #include <string.h>
 
@@ -20,46 +20,46 @@
 
 static bool total_bytes(const struct kern_mat *mat, size_t *out)
 {
-    const struct avx2_layout layout = avx2_layout(mat->format);
-    size_t panels = (size_t)avx2_panels(mat->rows), tiles;
-    if (!ltd_size_mul(panels, avx2_panel_bytes(&layout, mat->cols), &tiles))
+    const struct kern_tile_layout layout = kern_tile_layout_of(mat->format);
+    size_t panels = (size_t)kern_panels(mat->rows), tiles;
+    if (!ltd_size_mul(panels, kern_panel_bytes(&layout, mat->cols), &tiles))
         return false;
-    size_t scales = mat->format == KERN_INT8 ? panels * AVX2_PANEL_ROWS * sizeof(float) : 0;
+    size_t scales = mat->format == KERN_INT8 ? panels * KERN_PANEL_ROWS * sizeof(float) : 0;
     return ltd_size_add(tiles, scales, out);
 }
 
 static void put_f32(uint8_t *panel, int32_t row, int32_t col, const float *piece, int32_t n)
 {
-    const struct avx2_layout layout = avx2_layout(KERN_F32);
+    const struct kern_tile_layout layout = kern_tile_layout_of(KERN_F32);
     for (int32_t i = 0; i < n; i++)
-        memcpy(panel + avx2_element_at(&layout, row, col + i), &piece[i], sizeof *piece);
+        memcpy(panel + kern_tile_element_at(&layout, row, col + i), &piece[i], sizeof *piece);
 }
 
 static void put_bf16(uint8_t *panel, int32_t row, int32_t col, const float *piece, int32_t n)
 {
-    const struct avx2_layout layout = avx2_layout(KERN_BF16);
+    const struct kern_tile_layout layout = kern_tile_layout_of(KERN_BF16);
     for (int32_t i = 0; i < n; i++) {
         uint16_t half = kern_bf16_round(piece[i]);
-        memcpy(panel + avx2_element_at(&layout, row, col + i), &half, sizeof half);
+        memcpy(panel + kern_tile_element_at(&layout, row, col + i), &half, sizeof half);
     }
 }
 
 static void put_int8(uint8_t *panel, int32_t row, int32_t col, const float *piece, int32_t n,
                      float scale)
 {
-    const struct avx2_layout layout = avx2_layout(KERN_INT8);
+    const struct kern_tile_layout layout = kern_tile_layout_of(KERN_INT8);
     int8_t integers[KERN_PACK_PIECE];
     kern_int8_round(integers, piece, n, scale);
     for (int32_t i = 0; i < n; i++)
-        panel[avx2_element_at(&layout, row, col + i)] = (uint8_t)integers[i];
+        panel[kern_tile_element_at(&layout, row, col + i)] = (uint8_t)integers[i];
 }
 
 static void put(struct kern_mat *mat, int32_t row, int32_t col, const float *piece, int32_t n)
 {
-    const struct avx2_layout layout = avx2_layout(mat->format);
-    size_t panel_bytes = avx2_panel_bytes(&layout, mat->cols);
-    uint8_t *panel = (uint8_t *)mat->data + (size_t)(row / AVX2_PANEL_ROWS) * panel_bytes;
-    int32_t in_panel = row % AVX2_PANEL_ROWS;
+    const struct kern_tile_layout layout = kern_tile_layout_of(mat->format);
+    size_t panel_bytes = kern_panel_bytes(&layout, mat->cols);
+    uint8_t *panel = (uint8_t *)mat->data + (size_t)(row / KERN_PANEL_ROWS) * panel_bytes;
+    int32_t in_panel = row % KERN_PANEL_ROWS;
     switch (mat->format) {
     case KERN_F32:
         put_f32(panel, in_panel, col, piece, n);
@@ -68,7 +68,7 @@ static void put(struct kern_mat *mat, int32_t row, int32_t col, const float *pie
         put_bf16(panel, in_panel, col, piece, n);
         break;
     case KERN_INT8:
-        put_int8(panel, in_panel, col, piece, n, avx2_scales(mat)[row]);
+        put_int8(panel, in_panel, col, piece, n, kern_tile_scales(mat)[row]);
         break;
     case KERN_N_FORMATS:
         break;
@@ -79,15 +79,15 @@ static void put(struct kern_mat *mat, int32_t row, int32_t col, const float *pie
 static int32_t pack_panel(struct kern_mat *mat, const struct kern_rows *parts, int32_t panel,
                           int32_t none)
 {
-    int32_t begin = panel * AVX2_PANEL_ROWS, cols = mat->cols;
-    int32_t end = mat->rows - begin < AVX2_PANEL_ROWS ? mat->rows : begin + AVX2_PANEL_ROWS;
+    int32_t begin = panel * KERN_PANEL_ROWS, cols = mat->cols;
+    int32_t end = mat->rows - begin < KERN_PANEL_ROWS ? mat->rows : begin + KERN_PANEL_ROWS;
     float piece[KERN_PACK_PIECE];
     for (int32_t row = begin; row < end; row++) {
         uint32_t largest = kern_pack_largest(parts, row, cols);
         if (!kern_pack_fits(largest, mat->format))
             return row;
         if (mat->format == KERN_INT8)
-            avx2_scales(mat)[row] = kern_int8_scale(largest);
+            kern_tile_scales(mat)[row] = kern_int8_scale(largest);
     }
     /* Column by column of pieces, so that a line is filled while it is in the first-level cache. */
     for (int32_t c = 0; c < cols; c += KERN_PACK_PIECE)
@@ -99,27 +99,29 @@ static int32_t pack_panel(struct kern_mat *mat, const struct kern_rows *parts, i
     return none;
 }
 
-static int check_shape(enum kern_format format, int32_t rows, int32_t cols, struct ltd_err *err)
+static int check_shape(const struct kern_ops *tier, enum kern_format format, int32_t rows,
+                       int32_t cols, struct ltd_err *err)
 {
     int32_t most = format == KERN_INT8 ? KERN_INT8_MAX_COLS : MAX_COLS;
-    if (format >= KERN_N_FORMATS)
-        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "kernel tier avx2 has no format %d", format);
+    if (!kern_tier_has(tier, format))
+        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "kernel tier %s has no format %d", tier->name,
+                        format);
     if (cols > most)
         return ltd_fail(err, LTD_E_UNIMPLEMENTED, "%d columns in %s, expected at most %d", cols,
                         kern_format_name(format), most);
-    if (rows > INT32_MAX - AVX2_PANEL_ROWS)
+    if (rows > INT32_MAX - KERN_PANEL_ROWS)
         return ltd_fail(err, LTD_E_UNIMPLEMENTED, "%d rows, expected at most %d", rows,
-                        INT32_MAX - AVX2_PANEL_ROWS);
+                        INT32_MAX - KERN_PANEL_ROWS);
     return 0;
 }
 
-int kern_avx2_mat_pack(const struct kern_ctx *ctx, struct kern_mat *mat, enum kern_format format,
-                       const struct kern_rows *parts, int32_t n_parts, int32_t cols,
-                       struct ltd_err *err)
+int kern_tiles_mat_pack(const struct kern_ctx *ctx, struct kern_mat *mat, enum kern_format format,
+                        const struct kern_rows *parts, int32_t n_parts, int32_t cols,
+                        struct ltd_err *err)
 {
     int32_t rows = kern_pack_rows(parts, n_parts), bad_row = rows;
     struct kern_mat out = {.rows = rows, .cols = cols, .format = format};
-    if (check_shape(format, rows, cols, err) != 0)
+    if (check_shape(ctx->ops, format, rows, cols, err) != 0)
         return -1;
     if (rows == 0) {
         *mat = out;
@@ -130,7 +132,7 @@ int kern_avx2_mat_pack(const struct kern_ctx *ctx, struct kern_mat *mat, enum ke
                         kern_format_name(format));
     int threads = kern_threads(ctx, (int64_t)rows * cols);
 #pragma omp parallel for num_threads(threads) reduction(min : bad_row)
-    for (int32_t p = 0; p < avx2_panels(rows); p++) {
+    for (int32_t p = 0; p < kern_panels(rows); p++) {
         int32_t row = pack_panel(&out, parts, p, rows);
         bad_row = row < bad_row ? row : bad_row;
     }
@@ -142,15 +144,15 @@ int kern_avx2_mat_pack(const struct kern_ctx *ctx, struct kern_mat *mat, enum ke
     return 0;
 }
 
-void kern_avx2_mat_row(const struct kern_ctx *ctx, const struct kern_mat *mat, int32_t row,
-                       float *out)
+void kern_tiles_mat_row(const struct kern_ctx *ctx, const struct kern_mat *mat, int32_t row,
+                        float *out)
 {
     (void)ctx;
-    const struct avx2_layout layout = avx2_layout(mat->format);
+    const struct kern_tile_layout layout = kern_tile_layout_of(mat->format);
     const uint8_t *panel = (const uint8_t *)mat->data +
-                           (size_t)(row / AVX2_PANEL_ROWS) * avx2_panel_bytes(&layout, mat->cols);
+                           (size_t)(row / KERN_PANEL_ROWS) * kern_panel_bytes(&layout, mat->cols);
     for (int32_t c = 0; c < mat->cols; c++) {
-        const uint8_t *at = panel + avx2_element_at(&layout, row % AVX2_PANEL_ROWS, c);
+        const uint8_t *at = panel + kern_tile_element_at(&layout, row % KERN_PANEL_ROWS, c);
         uint16_t half;
         switch (mat->format) {
         case KERN_F32:
@@ -161,7 +163,7 @@ void kern_avx2_mat_row(const struct kern_ctx *ctx, const struct kern_mat *mat, i
             out[c] = kern_bf16_widen(half);
             break;
         case KERN_INT8:
-            out[c] = (float)(int8_t)*at * avx2_scales(mat)[row];
+            out[c] = (float)(int8_t)*at * kern_tile_scales(mat)[row];
             break;
         case KERN_N_FORMATS:
             break;
