@@ -49,19 +49,19 @@ int model_attention(const struct model_block *block, const struct model_env *env
                     struct model_work *work, struct model_kv *kv, int32_t layer,
                     const struct model_exchange *exchange, struct ltd_err *err)
 {
-    const struct kern_ops *ops = env->ctx.ops;
     int32_t n_pos = work->n_batch;
+    bool has_rows = block->proj[MODEL_COPY_MAIN].rows > 0;
     size_t own = (size_t)model_part_own(MODEL_PART_HEADS, &env->config, &env->shard);
     if (own > 0) {
-        ops->matmul(&env->ctx, work->qkv, &block->qkv, work->normed, n_pos);
+        model_product(env, work, block->qkv, work->qkv, work->normed);
         rotate_and_store(block, env, work, kv, layer);
         attend(env, work, kv, layer, own);
     }
     if (exchange->gather(exchange->arg, MODEL_PART_HEADS, own ? work->own : NULL, work->heads,
                          n_pos, err) != 0)
         return -1;
-    if (block->proj.rows > 0)
-        ops->matmul(&env->ctx, work->own, &block->proj, work->heads, n_pos);
-    return exchange->gather(exchange->arg, MODEL_PART_EMBD, block->proj.rows ? work->own : NULL,
-                            work->part, n_pos, err);
+    if (has_rows)
+        model_product(env, work, block->proj, work->own, work->heads);
+    return exchange->gather(exchange->arg, MODEL_PART_EMBD, has_rows ? work->own : NULL, work->part,
+                            n_pos, err);
 }

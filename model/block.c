@@ -131,12 +131,43 @@ static int load_bias(struct model_block *block, const struct loader *l)
     return 0;
 }
 
-static int load_matrix(struct kern_mat *mat, const struct loader *l, const char *tensor,
-                       const struct model_row_range *ranges, int32_t n_ranges)
+int model_mats_pack(struct kern_mat mats[MODEL_N_COPIES], const struct model_env *env,
+                    const struct model_checkpoint *ckpt, const char *name,
+                    const struct model_row_range *ranges, int32_t n_ranges, struct ltd_err *err)
+{
+    struct model_pack what = {name, env->format, ranges, n_ranges};
+    if (model_checkpoint_pack(ckpt, &env->ctx, &what, &mats[MODEL_COPY_MAIN], err) != 0)
+        return -1;
+    what.format = env->early_format;
+    if (!env->has_early)
+        return 0;
+    return model_checkpoint_pack(ckpt, &env->ctx, &what, &mats[MODEL_COPY_EARLY], err);
+}
+
+void model_mats_fini(struct kern_mat mats[MODEL_N_COPIES])
+{
+    for (int i = 0; i < MODEL_N_COPIES; i++)
+        kern_mat_fini(&mats[i]);
+}
+
+void model_product(const struct model_env *env, const struct model_work *work,
+                   const struct kern_mat mats[MODEL_N_COPIES], float *y, const float *x)
+{
+    const struct kern_mat *early = &mats[MODEL_COPY_EARLY], *late = &mats[MODEL_COPY_MAIN];
+    int32_t n_early = work->n_early, n_late = work->n_batch - n_early;
+    if (n_early > 0)
+        env->ctx.ops->matmul(&env->ctx, y, early, x, n_early);
+    if (n_late > 0)
+        env->ctx.ops->matmul(&env->ctx, y + (size_t)n_early * (size_t)late->rows, late,
+                             x + (size_t)n_early * (size_t)late->cols, n_late);
+}
+
+static int load_matrix(struct kern_mat mats[MODEL_N_COPIES], const struct loader *l,
+                       const char *tensor, const struct model_row_range *ranges, int32_t n_ranges)
 {
     char name[MODEL_NAME_BYTES];
-    const struct model_pack what = {full_name(l, tensor, name), l->env->format, ranges, n_ranges};
-    return model_checkpoint_pack(l->ckpt, &l->env->ctx, &what, mat, l->err);
+    return model_mats_pack(mats, l->env, l->ckpt, full_name(l, tensor, name), ranges, n_ranges,
+                           l->err);
 }
 
 static int load_matrices(struct model_block *block, const struct loader *l)
@@ -151,11 +182,11 @@ static int load_matrices(struct model_block *block, const struct loader *l)
     const struct model_row_range halves[2] = {{shard->fc_begin, shard->fc_end},
                                               {fc + shard->fc_begin, fc + shard->fc_end}};
     const struct model_row_range embd = {shard->embd_begin, shard->embd_end};
-    if (load_matrix(&block->qkv, l, "attn.Wqkv.weight", thirds, 3) != 0 ||
-        load_matrix(&block->proj, l, "attn.proj.weight", &embd, 1) != 0 ||
-        load_matrix(&block->fc, l, "mlp.fc.weight", halves, 2) != 0)
+    if (load_matrix(block->qkv, l, "attn.Wqkv.weight", thirds, 3) != 0 ||
+        load_matrix(block->proj, l, "attn.proj.weight", &embd, 1) != 0 ||
+        load_matrix(block->fc, l, "mlp.fc.weight", halves, 2) != 0)
         return -1;
-    return load_matrix(&block->down, l, "mlp.proj.weight", &embd, 1);
+    return load_matrix(block->down, l, "mlp.proj.weight", &embd, 1);
 }
 
 int model_block_load(struct model_block *block, const struct model_env *env,
@@ -173,16 +204,17 @@ void model_block_fini(struct model_block *block)
 {
     ltd_free(block->norms);
     ltd_free(block->qk_bias);
-    kern_mat_fini(&block->qkv);
-    kern_mat_fini(&block->proj);
-    kern_mat_fini(&block->fc);
-    kern_mat_fini(&block->down);
+    model_mats_fini(block->qkv);
+    model_mats_fini(block->proj);
+    model_mats_fini(block->fc);
+    model_mats_fini(block->down);
     *block = (struct model_block){0};
 }
 
-size_t model_block_bytes(const struct model_block *block)
+size_t model_block_bytes(const struct model_block *block, enum model_copy copy)
 {
-    return block->qkv.bytes + block->proj.bytes + block->fc.bytes + block->down.bytes;
+    return block->qkv[copy].bytes + block->proj[copy].bytes + block->fc[copy].bytes +
+           block->down[copy].bytes;
 }
 
 int model_block_forward(const struct model_block *block, const struct model_env *env,

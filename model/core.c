@@ -16,13 +16,15 @@ struct model_core {
     /* configuration */
     struct model_env env;
     struct model_rope *rope;
-    struct kern_mat adapter;    /* [own embd][2n]: columns of the latent, then of e */
-    struct model_block *blocks; /* [R] */
+    struct kern_mat adapter[MODEL_N_COPIES]; /* [own embd][2n]: columns of the latent, then of e */
+    struct model_block *blocks;              /* [R] */
     /* state */
     struct model_kv *kv;
     /* scratch */
     struct model_work work;
-    float *joined; /* [max_slots][2n]: latent before the step, e */
+    float *joined; /* [max_slots][2n]: latent before the step, e; in the order of `order` */
+    int32_t
+        *order; /* [max_slots] slot at each place of the batch: early ones first, else as given */
 };
 
 static int check_options(const struct model_core_options *options,
@@ -41,9 +43,8 @@ static int load_blocks(struct model_core *core, const struct model_checkpoint *c
                        struct ltd_err *err)
 {
     const struct model_row_range rows = {core->env.shard.embd_begin, core->env.shard.embd_end};
-    const struct model_pack adapter = {MODEL_NAME_ADAPTER, core->env.format, &rows, 1};
     int32_t n_core = core->env.config.n_core;
-    if (model_checkpoint_pack(ckpt, &core->env.ctx, &adapter, &core->adapter, err) != 0)
+    if (model_mats_pack(core->adapter, &core->env, ckpt, MODEL_NAME_ADAPTER, &rows, 1, err) != 0)
         return -1;
     core->blocks = calloc((size_t)n_core, sizeof *core->blocks);
     if (!core->blocks)
@@ -81,7 +82,8 @@ static int build(struct model_core *core, const struct model_checkpoint *ckpt,
         return -1;
     core->joined =
         ltd_alloc((size_t)options->max_slots * 2 * (size_t)config->n_embd, sizeof *core->joined);
-    if (!core->joined)
+    core->order = ltd_alloc((size_t)options->max_slots, sizeof *core->order);
+    if (!core->joined || !core->order)
         return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for %d slots", options->max_slots);
     return 0;
 }
@@ -96,8 +98,12 @@ struct model_core *model_core_create(const struct model_checkpoint *ckpt,
     struct model_core *core = calloc(1, sizeof *core);
     if (!core)
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "recurrent block: no memory");
-    core->env = (struct model_env){
-        .ctx = *ctx, .config = *config, .shard = options->shard, .format = options->format};
+    core->env = (struct model_env){.ctx = *ctx,
+                                   .config = *config,
+                                   .shard = options->shard,
+                                   .format = options->format,
+                                   .has_early = options->has_early,
+                                   .early_format = options->early_format};
     if (build(core, ckpt, options, err) != 0) {
         model_core_destroy(core);
         return NULL;
@@ -112,11 +118,12 @@ void model_core_destroy(struct model_core *core)
     for (int32_t i = 0; core->blocks && i < core->env.config.n_core; i++)
         model_block_fini(&core->blocks[i]);
     free(core->blocks);
-    kern_mat_fini(&core->adapter);
+    model_mats_fini(core->adapter);
     model_rope_destroy(core->rope);
     model_kv_destroy(core->kv);
     model_work_fini(&core->work);
     ltd_free(core->joined);
+    ltd_free(core->order);
     free(core);
 }
 
@@ -130,12 +137,41 @@ struct model_kv *model_core_kv(struct model_core *core)
     return core->kv;
 }
 
+bool model_core_has_early(const struct model_core *core)
+{
+    return core->env.has_early;
+}
+
+size_t model_core_step_bytes(const struct model_core *core, bool is_early)
+{
+    enum model_copy copy = is_early ? MODEL_COPY_EARLY : MODEL_COPY_MAIN;
+    size_t bytes = core->adapter[copy].bytes;
+    for (int32_t i = 0; i < core->env.config.n_core; i++)
+        bytes += model_block_bytes(&core->blocks[i], copy);
+    return bytes;
+}
+
 size_t model_core_weight_bytes(const struct model_core *core)
 {
-    size_t bytes = core->adapter.bytes;
-    for (int32_t i = 0; i < core->env.config.n_core; i++)
-        bytes += model_block_bytes(&core->blocks[i]);
-    return bytes;
+    return model_core_step_bytes(core, false) + model_core_step_bytes(core, true);
+}
+
+/* Early slots first, both kinds in the order given. */
+static int order_slots(struct model_core *core, const struct model_slot *slots, int32_t n_slots,
+                       struct ltd_err *err)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < n_slots; i++)
+        if (slots[i].is_early)
+            core->order[n++] = i;
+    if (n > 0 && !core->env.has_early)
+        return ltd_fail(err, LTD_E_INTERNAL, "%d early slots, but the block is held in one format",
+                        n);
+    core->work.n_early = n;
+    for (int32_t i = 0; i < n_slots; i++)
+        if (!slots[i].is_early)
+            core->order[n++] = i;
+    return 0;
 }
 
 /* Take the batch: places into the work, latents and e side by side into `joined`. */
@@ -146,14 +182,17 @@ static int take_slots(struct model_core *core, const struct model_slot *slots, i
     if (n_slots > core->work.max_batch)
         return ltd_fail(err, LTD_E_EXHAUSTED, "batch of %d slots, expected at most %d", n_slots,
                         core->work.max_batch);
+    if (order_slots(core, slots, n_slots, err) != 0)
+        return -1;
     for (int32_t i = 0; i < n_slots; i++) {
-        if (slots[i].place.position < 0 || slots[i].place.position >= core->work.max_positions)
+        const struct model_slot *slot = &slots[core->order[i]];
+        if (slot->place.position < 0 || slot->place.position >= core->work.max_positions)
             return ltd_fail(err, LTD_E_RANGE, "position %d, expected one in [0, %d)",
-                            slots[i].place.position, core->work.max_positions);
-        core->work.places[i] = slots[i].place;
+                            slot->place.position, core->work.max_positions);
+        core->work.places[i] = slot->place;
         float *row = core->joined + (size_t)i * 2 * n;
-        memcpy(row, slots[i].latent, n * sizeof *row);
-        memcpy(row + n, slots[i].e, n * sizeof *row);
+        memcpy(row, slot->latent, n * sizeof *row);
+        memcpy(row + n, slot->e, n * sizeof *row);
     }
     core->work.n_batch = n_slots;
     return model_work_begin(&core->work, core->kv, err);
@@ -163,11 +202,11 @@ static int adapt(struct model_core *core, const struct model_exchange *exchange,
                  struct ltd_err *err)
 {
     struct model_work *work = &core->work;
-    if (core->adapter.rows > 0)
-        core->env.ctx.ops->matmul(&core->env.ctx, work->own, &core->adapter, core->joined,
-                                  work->n_batch);
-    return exchange->gather(exchange->arg, MODEL_PART_EMBD, core->adapter.rows ? work->own : NULL,
-                            work->x, work->n_batch, err);
+    bool has_rows = core->adapter[MODEL_COPY_MAIN].rows > 0;
+    if (has_rows)
+        model_product(&core->env, work, core->adapter, work->own, core->joined);
+    return exchange->gather(exchange->arg, MODEL_PART_EMBD, has_rows ? work->own : NULL, work->x,
+                            work->n_batch, err);
 }
 
 /* `now` and `before` are the latents after and before the step; slot->previous still holds the one
@@ -199,10 +238,11 @@ static void give_slots(const struct model_core *core, struct model_slot *slots)
     for (int32_t i = 0; i < core->work.n_batch; i++) {
         const float *now = core->work.x + (size_t)i * n;
         const float *before = core->joined + (size_t)i * 2 * n;
-        measure(&slots[i], now, before, (int32_t)n);
-        if (slots[i].previous)
-            memcpy(slots[i].previous, before, n * sizeof *before);
-        memcpy(slots[i].latent, now, n * sizeof *now);
+        struct model_slot *slot = &slots[core->order[i]];
+        measure(slot, now, before, (int32_t)n);
+        if (slot->previous)
+            memcpy(slot->previous, before, n * sizeof *before);
+        memcpy(slot->latent, now, n * sizeof *now);
     }
 }
 

@@ -9,6 +9,10 @@
  * different depths mix freely: a slot's result has the same bits alone and in any company. In each
  * layer all slots write their keys and values first, then all read.
  *
+ * The block may be held in two formats. Then each slot says which copy its step is made with: the
+ * first steps of a thought forgive more than the last ones (docs/numerics.md#ladder). Slots of both
+ * kinds mix as freely.
+ *
  * Positions of one sequence that attend to each other at a shared plane must go in lockstep: run
  * step k of every chunk before step k + 1 of any (the planes of a policy that keeps all steps make
  * this needless).
@@ -37,6 +41,7 @@ struct model_slot {
     float *previous; /* [n] in/out: s before the last step; after it, the s that this step began
                       * with. At step 0 only written. NULL: not kept, and no acceleration */
     const float *e;  /* [n] in: the prelude's output for the position, unchanged over steps */
+    bool is_early;   /* in: the step is made with the early copy; needs one */
     enum model_exit_value want; /* MODEL_VALUE_NONE, or what `value` shall be */
     double value;               /* out, model/exit.h; untouched with MODEL_VALUE_NONE */
 };
@@ -48,7 +53,9 @@ struct model_core_options {
     int32_t n_pages;       /* of the KV pool */
     struct model_kv_policy policy;
     enum model_kv_format kv_format;
-    enum kern_format format; /* of the weight matrices; one that the tier has */
+    enum kern_format format;       /* of the weight matrices; one that the tier has */
+    bool has_early;                /* keep them in early_format, too */
+    enum kern_format early_format; /* likewise one that the tier has */
 };
 
 struct model_core;
@@ -65,8 +72,10 @@ void model_core_destroy(struct model_core *core); /* accepts NULL */
 
 const struct model_config *model_core_config(const struct model_core *core);
 struct model_kv *model_core_kv(struct model_core *core); /* borrowed; to release pages */
-/* Bytes of packed weights that one step reads. */
+bool model_core_has_early(const struct model_core *core);
+/* Bytes of packed weights that the rank holds, and what one step with one of the copies reads of them. */
 size_t model_core_weight_bytes(const struct model_core *core);
+size_t model_core_step_bytes(const struct model_core *core, bool is_early);
 
 /*
  * model_core_step - run the recurrent block once over `n_slots` slots.
@@ -75,9 +84,11 @@ size_t model_core_weight_bytes(const struct model_core *core);
  * exchange in      the rank group; every rank calls with slots that are equal but for pointers
  *
  * Order:   one dot product per output element, tier order (kernels.h); no atomics.
- * Cost:    2 * model_shard_weights() * n_slots flop; reads the shard once. Allocates nothing.
+ * Cost:    2 * model_shard_weights() * n_slots flop; reads each copy that a slot uses once. Allocates
+ *          nothing.
  * Errors:  LTD_E_EXHAUSTED for more slots than max_slots, LTD_E_RANGE for a position outside
- *          max_positions, LTD_E_INTERNAL for a broken KV plan, LTD_E_RANK from the exchange.
+ *          max_positions, LTD_E_INTERNAL for a broken KV plan or an early slot without an early copy,
+ *          LTD_E_RANK from the exchange.
  *          Latents are then unspecified.
  */
 int model_core_step(struct model_core *core, struct model_slot *slots, int32_t n_slots,

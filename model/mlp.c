@@ -15,16 +15,17 @@ int model_mlp(const struct model_block *block, const struct model_env *env, stru
 {
     const struct kern_ops *ops = env->ctx.ops;
     int32_t n_pos = work->n_batch;
+    bool has_rows = block->down[MODEL_COPY_MAIN].rows > 0;
     int32_t own = model_part_own(MODEL_PART_FC, &env->config, &env->shard);
     if (own > 0) {
-        ops->matmul(&env->ctx, work->fc, &block->fc, work->normed, n_pos);
+        model_product(env, work, block->fc, work->fc, work->normed);
         ops->silu_mul(&env->ctx, work->own, work->fc, own, n_pos);
     }
     if (exchange->gather(exchange->arg, MODEL_PART_FC, own ? work->own : NULL, work->gated, n_pos,
                          err) != 0)
         return -1;
-    if (block->down.rows > 0)
-        ops->matmul(&env->ctx, work->own, &block->down, work->gated, n_pos);
-    return exchange->gather(exchange->arg, MODEL_PART_EMBD, block->down.rows ? work->own : NULL,
-                            work->part, n_pos, err);
+    if (has_rows)
+        model_product(env, work, block->down, work->own, work->gated);
+    return exchange->gather(exchange->arg, MODEL_PART_EMBD, has_rows ? work->own : NULL, work->part,
+                            n_pos, err);
 }

@@ -322,7 +322,7 @@ static void play_first_block(struct player *p, struct bench *b, const struct mod
     float eps = b->env.config.norm_eps;
     ops->rmsnorm(&b->env.ctx, w->normed, w->x, block->norms, n, w->n_batch, eps);
     keep(p, w->normed, count, "inter.prelude.0.norm_1");
-    ops->matmul(&b->env.ctx, w->qkv, &block->qkv, w->normed, w->n_batch);
+    model_product(&b->env, w, block->qkv, w->qkv, w->normed);
     keep(p, w->qkv, 3 * count, "inter.prelude.0.qkv");
     if (model_attention(block, &b->env, w, b->kv, 0, &b->exchange, &err) != 0)
         rig_fail("model_attention", &err);

@@ -122,6 +122,8 @@ static void start_rank(struct rig *rig, int32_t idx, const struct kern_ctx *ctx,
         .policy = *policy,
         .kv_format = spec->kv_format,
         .format = spec->format,
+        .has_early = spec->has_early,
+        .early_format = spec->early_format,
     };
     rank->rig = rig;
     rank->idx = idx;
@@ -156,7 +158,8 @@ struct rig *rig_create(const struct rig_spec *spec)
                                                 .max_positions = config->max_positions,
                                                 .n_pages = RIG_MAX_SEQS * RIG_SEQ_PAGES,
                                                 .kv_format = spec->kv_format,
-                                                .format = spec->format};
+                                                .format = spec->border_format ? *spec->border_format
+                                                                              : spec->format};
     rig->border = model_border_create(rig->ckpt, &ctx, &border, &err);
     if (!rig->border)
         rig_fail("model_border_create", &err);

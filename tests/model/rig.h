@@ -13,6 +13,7 @@
 #ifndef LATENTD_TESTS_MODEL_RIG_H
 #define LATENTD_TESTS_MODEL_RIG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "model/border.h"
@@ -34,6 +35,9 @@ struct rig_spec {
     const char *policy; /* published name */
     enum model_kv_format kv_format;
     enum kern_format format;
+    bool has_early; /* a second copy of the recurrent block, in early_format */
+    enum kern_format early_format;
+    const enum kern_format *border_format; /* of prelude and coda; NULL: format */
 };
 
 /* Fails the running test on any error. */

@@ -611,8 +611,56 @@ static void a_batch_that_does_not_fit_is_refused(void **state)
     slots[0].place = (struct model_place){pages, 1, 5, 0};
     assert_int_equal(model_core_step(core, slots, 1, &exchange, &err), -1);
     assert_int_equal(err.code, LTD_E_INTERNAL); /* positions 0 to 4 never started */
+    slots[0] = (struct model_slot){.place = {pages, 1, 0, 0}, .latent = latent, .e = e};
+    slots[0].is_early = true; /* there is one copy only */
+    assert_int_equal(model_core_step(core, slots, 1, &exchange, &err), -1);
+    assert_int_equal(err.code, LTD_E_INTERNAL);
+    assert_non_null(strstr(err.msg, "early"));
     assert_int_equal(model_core_step(core, slots, 0, &exchange, &err), 0);
     model_core_destroy(core);
+    model_checkpoint_close(ckpt);
+}
+
+static size_t packed_bytes(const struct model_checkpoint *ckpt, enum kern_format format,
+                           const enum kern_format *early, size_t step_bytes[2])
+{
+    const struct kern_ctx ctx = {kern_tier_find("ref", NULL), 1, 0};
+    struct ltd_err err = {0};
+    struct model_core_options options = {
+        .shard = model_shard_all(model_checkpoint_config(ckpt)),
+        .max_slots = 2,
+        .max_positions = 8,
+        .n_pages = 1,
+        .policy = {1, false, MODEL_KV_LATEST},
+        .format = format,
+        .has_early = early != NULL,
+    };
+    if (early)
+        options.early_format = *early;
+    struct model_core *core = model_core_create(ckpt, &ctx, &options, &err);
+    assert_non_null(core);
+    assert_int_equal(model_core_has_early(core), early != NULL);
+    size_t all = model_core_weight_bytes(core);
+    step_bytes[0] = model_core_step_bytes(core, false);
+    step_bytes[1] = model_core_step_bytes(core, true);
+    model_core_destroy(core);
+    return all;
+}
+
+static void a_rank_holds_both_copies_and_a_step_reads_one(void **state)
+{
+    static const enum kern_format int8 = KERN_INT8;
+    size_t step[2], bf16 = 0, small = 0;
+    (void)state;
+    struct model_checkpoint *ckpt = open_good(SMALL);
+    bf16 = packed_bytes(ckpt, KERN_BF16, NULL, step);
+    assert_int_equal(step[0], bf16);
+    assert_int_equal(step[1], 0);
+    small = packed_bytes(ckpt, KERN_INT8, NULL, step);
+    assert_true(small < bf16);
+    assert_int_equal(packed_bytes(ckpt, KERN_BF16, &int8, step), bf16 + small);
+    assert_int_equal(step[0], bf16);
+    assert_int_equal(step[1], small);
     model_checkpoint_close(ckpt);
 }
 
@@ -776,6 +824,7 @@ int main(void)
         cmocka_unit_test(heads_and_tensors_are_the_whole_of_every_file),
         cmocka_unit_test(impossible_options_are_refused),
         cmocka_unit_test(a_batch_that_does_not_fit_is_refused),
+        cmocka_unit_test(a_rank_holds_both_copies_and_a_step_reads_one),
         cmocka_unit_test(tokens_and_positions_outside_are_refused_by_the_border),
         cmocka_unit_test(the_hash_names_the_model_and_nothing_else),
         cmocka_unit_test(a_large_model_is_hashed_by_evenly_spaced_blocks),

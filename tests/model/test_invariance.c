@@ -39,6 +39,8 @@ struct story {
 struct teller {
     struct rig *rig;
     int32_t n;
+    int32_t early_steps; /* of the sequence; strangers of every other kind, when there is a copy */
+    bool has_early;
     float e[LENGTH][MAX_N];
     float latent[LENGTH][MAX_N];
     float previous[LENGTH][MAX_N];
@@ -82,7 +84,8 @@ static void add_stranger(struct teller *t, int32_t i, struct model_slot *slot)
         }
     *slot = (struct model_slot){.place = rig_place(t->rig, 8 + i, 0, t->stranger_step[i]),
                                 .latent = t->stranger[i],
-                                .e = t->stranger_e[i]};
+                                .e = t->stranger_e[i],
+                                .is_early = t->has_early && next_random(t) % 2};
     t->stranger_step[i] = (t->stranger_step[i] + 1) % (STEPS + i % 3);
 }
 
@@ -99,6 +102,7 @@ static void tick(struct teller *t, struct story *story, int32_t begin, int32_t e
                                                .latent = t->latent[p],
                                                .previous = t->previous[p],
                                                .e = t->e[p],
+                                               .is_early = step < t->early_steps,
                                                .want = (enum model_exit_value)(p % MODEL_N_VALUES)};
     }
     while (t->crowded && stranger < STRANGERS)
@@ -144,6 +148,11 @@ struct telling {
     int32_t n_ranks, n_threads, chunk;
     bool crowded;
     enum model_kv_format kv_format;
+    enum kern_format format;
+    bool has_early;
+    enum kern_format early_format;
+    int32_t early_steps;
+    const enum kern_format *border_format; /* NULL: format */
 };
 
 /* One rank, one thread, the prompt in one piece, nobody else. */
@@ -164,13 +173,19 @@ static struct story *told(const struct telling *how)
                                   .n_ranks = how->n_ranks,
                                   .n_threads = how->n_threads,
                                   .policy = how->policy,
-                                  .kv_format = how->kv_format};
+                                  .kv_format = how->kv_format,
+                                  .format = how->format,
+                                  .has_early = how->has_early,
+                                  .early_format = how->early_format,
+                                  .border_format = how->border_format};
     struct story *story = calloc(1, sizeof *story);
     struct teller *t = calloc(1, sizeof *t);
     assert_true(story && t);
     t->rig = rig_create(&spec);
     t->n = rig_config(t->rig)->n_embd;
     t->crowded = how->crowded;
+    t->early_steps = how->early_steps;
+    t->has_early = how->has_early;
     t->random = 3;
     tell(t, story, how->chunk);
     rig_destroy(t->rig);
@@ -265,6 +280,86 @@ static void keys_in_bf16_are_as_indifferent_to_company(void **state)
         }
 }
 
+/* ---- two copies of the block ---- */
+
+/* bf16, and the first steps in int8. */
+static struct telling laddered(const char *tier, const char *policy, int32_t early_steps)
+{
+    struct telling how = plainly(tier, policy);
+    how.format = KERN_BF16;
+    how.has_early = true;
+    how.early_format = KERN_INT8;
+    how.early_steps = early_steps;
+    return how;
+}
+
+static void early_steps_beside_late_ones_do_not_matter(void **state)
+{
+    static const char *const with_int8[] = {"ref", "auto"};
+    (void)state;
+    for (int t = 0; t < 2; t++)
+        for (int p = 0; p < 3; p++) {
+            struct telling how = laddered(with_int8[t], policies[p], 2);
+            struct story *alone = told(&how);
+            how.n_ranks = 3;
+            how.n_threads = 2;
+            how.chunk = 7;
+            how.crowded = true;
+            struct story *busy = told(&how);
+            same_story(alone, busy, policies[p]);
+            free(alone);
+            free(busy);
+        }
+}
+
+static void no_early_step_is_as_if_there_were_no_early_copy(void **state)
+{
+    (void)state;
+    struct telling how = laddered("auto", "latest-m4", 0);
+    struct story *unused = told(&how);
+    how.has_early = false;
+    struct story *absent = told(&how);
+    same_story(absent, unused, "an early copy that nobody uses");
+    free(unused);
+    free(absent);
+}
+
+static void early_steps_throughout_are_a_block_in_the_early_format(void **state)
+{
+    static const enum kern_format border = KERN_BF16;
+    (void)state;
+    struct telling how = laddered("auto", "latest-m4", STEPS);
+    struct story *throughout = told(&how);
+    how.early_steps = STEPS + 3;
+    struct story *beyond = told(&how);
+    how = plainly("auto", "latest-m4");
+    how.format = KERN_INT8;
+    how.border_format = &border;
+    struct story *only = told(&how);
+    same_story(only, throughout, "every step early");
+    same_story(only, beyond, "more early steps than steps");
+    free(throughout);
+    free(beyond);
+    free(only);
+}
+
+/* Every position counts from its own step 0: until step 2 nothing tells it from one that is early for
+ * ever, and from there on everything does. */
+static void a_position_changes_copies_after_its_own_early_steps(void **state)
+{
+    (void)state;
+    struct telling how = laddered("ref", "full", 2);
+    struct story *two = told(&how);
+    how.early_steps = STEPS;
+    struct story *all = told(&how);
+    for (int32_t p = 0; p < LENGTH; p++)
+        for (int32_t s = 0; s < STEPS; s++)
+            assert_int_equal(
+                memcmp(two->latent[p][s], all->latent[p][s], sizeof two->latent[p][s]) == 0, s < 2);
+    free(two);
+    free(all);
+}
+
 /* With a plane per step, decoded positions may be replayed as one prompt. */
 static void replaying_as_one_prefill_gives_the_decoded_latents(void **state)
 {
@@ -333,6 +428,10 @@ int main(void)
         cmocka_unit_test(chunks_of_a_prompt_do_not_matter),
         cmocka_unit_test(ranks_chunks_and_neighbours_together_do_not_matter),
         cmocka_unit_test(keys_in_bf16_are_as_indifferent_to_company),
+        cmocka_unit_test(early_steps_beside_late_ones_do_not_matter),
+        cmocka_unit_test(no_early_step_is_as_if_there_were_no_early_copy),
+        cmocka_unit_test(early_steps_throughout_are_a_block_in_the_early_format),
+        cmocka_unit_test(a_position_changes_copies_after_its_own_early_steps),
         cmocka_unit_test(replaying_as_one_prefill_gives_the_decoded_latents),
         cmocka_unit_test(a_sequence_on_used_pages_is_as_on_new_ones),
     };
