@@ -13,7 +13,8 @@ void kern_mat_fini(struct kern_mat *mat)
 {
     if (!mat)
         return;
-    ltd_free(mat->data);
+    if (!mat->is_borrowed)
+        ltd_free(mat->data);
     memset(mat, 0, sizeof *mat);
 }
 

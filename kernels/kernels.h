@@ -52,8 +52,11 @@ struct kern_rows {
 struct kern_mat {
     int32_t rows, cols; /* rows may be 0: a rank may own none */
     enum kern_format format;
-    void *data;   /* owned; NULL when rows is 0 */
-    size_t bytes; /* of `data`: what one pass over the matrix reads */
+    void *data;   /* NULL when rows is 0 */
+    void *scales; /* of a format that has them and a tier that keeps them apart from the numbers;
+                   * inside the block of `data` unless borrowed */
+    size_t bytes; /* of both: what one pass over the matrix reads */
+    bool is_borrowed; /* both lie in a mapped file (kernels/packed.h) and are not freed */
 };
 
 struct kern_ops;
@@ -165,7 +168,7 @@ const char *kern_format_name(enum kern_format format);
 /* kern_format_parse - the format of that name into *out; -1 and *out untouched for another text. */
 int kern_format_parse(const char *text, enum kern_format *out);
 
-/* kern_mat_fini - free what mat_pack allocated; accepts a zeroed struct, leaves one behind. */
+/* kern_mat_fini - free what was allocated for the matrix, if it was; accepts a zeroed struct, leaves one behind. */
 void kern_mat_fini(struct kern_mat *mat);
 
 /* Bytes of one element of a storage type. */

@@ -18,14 +18,37 @@
 /* Bounds the activations of one position in the kernels, far above any model. */
 #define MAX_COLS (1 << 24)
 
-static bool total_bytes(const struct kern_mat *mat, size_t *out)
+int kern_tiles_check(enum kern_format format, int32_t rows, int32_t cols, struct ltd_err *err)
+{
+    int32_t most = format == KERN_INT8 ? KERN_INT8_MAX_COLS : MAX_COLS;
+    if (cols > most)
+        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "%d columns in %s, expected at most %d", cols,
+                        kern_format_name(format), most);
+    if (rows > INT32_MAX - KERN_PANEL_ROWS)
+        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "%d rows, expected at most %d", rows,
+                        INT32_MAX - KERN_PANEL_ROWS);
+    return 0;
+}
+
+int kern_tiles_alloc(struct kern_mat *mat, struct ltd_err *err)
 {
     const struct kern_tile_layout layout = kern_tile_layout_of(mat->format);
-    size_t panels = (size_t)kern_panels(mat->rows), tiles;
-    if (!ltd_size_mul(panels, kern_panel_bytes(&layout, mat->cols), &tiles))
-        return false;
-    size_t scales = mat->format == KERN_INT8 ? panels * KERN_PANEL_ROWS * sizeof(float) : 0;
-    return ltd_size_add(tiles, scales, out);
+    size_t panels = (size_t)kern_panels(mat->rows), tiles, scales;
+    if (kern_tiles_check(mat->format, mat->rows, mat->cols, err) != 0)
+        return -1;
+    mat->data = mat->scales = NULL;
+    mat->bytes = 0;
+    mat->is_borrowed = false;
+    if (mat->rows == 0)
+        return 0;
+    if (!ltd_size_mul(panels, kern_panel_bytes(&layout, mat->cols), &tiles) ||
+        !ltd_size_mul(panels, kern_panel_scale_bytes(mat->format), &scales) ||
+        !ltd_size_add(tiles, scales, &mat->bytes) || !(mat->data = ltd_alloc(mat->bytes, 1)))
+        return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a matrix of %d x %d %s", mat->rows,
+                        mat->cols, kern_format_name(mat->format));
+    if (scales > 0)
+        mat->scales = (uint8_t *)mat->data + tiles;
+    return 0;
 }
 
 static void put_f32(uint8_t *panel, int32_t row, int32_t col, const float *piece, int32_t n)
@@ -99,37 +122,17 @@ static int32_t pack_panel(struct kern_mat *mat, const struct kern_rows *parts, i
     return none;
 }
 
-static int check_shape(const struct kern_ops *tier, enum kern_format format, int32_t rows,
-                       int32_t cols, struct ltd_err *err)
-{
-    int32_t most = format == KERN_INT8 ? KERN_INT8_MAX_COLS : MAX_COLS;
-    if (!kern_tier_has(tier, format))
-        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "kernel tier %s has no format %d", tier->name,
-                        format);
-    if (cols > most)
-        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "%d columns in %s, expected at most %d", cols,
-                        kern_format_name(format), most);
-    if (rows > INT32_MAX - KERN_PANEL_ROWS)
-        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "%d rows, expected at most %d", rows,
-                        INT32_MAX - KERN_PANEL_ROWS);
-    return 0;
-}
-
 int kern_tiles_mat_pack(const struct kern_ctx *ctx, struct kern_mat *mat, enum kern_format format,
                         const struct kern_rows *parts, int32_t n_parts, int32_t cols,
                         struct ltd_err *err)
 {
     int32_t rows = kern_pack_rows(parts, n_parts), bad_row = rows;
     struct kern_mat out = {.rows = rows, .cols = cols, .format = format};
-    if (check_shape(ctx->ops, format, rows, cols, err) != 0)
+    if (!kern_tier_has(ctx->ops, format))
+        return ltd_fail(err, LTD_E_UNIMPLEMENTED, "kernel tier %s has no format %d", ctx->ops->name,
+                        format);
+    if (kern_tiles_alloc(&out, err) != 0)
         return -1;
-    if (rows == 0) {
-        *mat = out;
-        return 0;
-    }
-    if (!total_bytes(&out, &out.bytes) || !(out.data = ltd_alloc(out.bytes, 1)))
-        return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a matrix of %d x %d %s", rows, cols,
-                        kern_format_name(format));
     int threads = kern_threads(ctx, (int64_t)rows * cols);
 #pragma omp parallel for num_threads(threads) reduction(min : bad_row)
     for (int32_t p = 0; p < kern_panels(rows); p++) {

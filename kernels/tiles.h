@@ -6,7 +6,7 @@
  * A packed matrix is cut into panels of 16 output rows, a panel into tiles of 32 columns (int8: 64),
  * a tile into lines of 64 bytes that hold neighbouring columns of all 16 rows:
  *
- *     panel 0: tile 0, tile 1, ...   panel 1: ...          int8: then a scale per row
+ *     panel 0: tile 0, tile 1, ...   panel 1: ...          int8: then 16 scales per panel
  *     bf16 tile, 16 lines:  line i = row 0 columns 2i, 2i+1, row 1 columns 2i, 2i+1, ... row 15
  *     int8 tile, 16 lines:  line i = row 0 columns 4i .. 4i+3, row 1 ...
  *     f32 tile,  32 lines:  line i = row 0 column i, row 1 column i, ...
@@ -14,6 +14,11 @@
  * bf16 and int8 tiles of 1 KiB are the right-hand operands of AMX. Rows and columns that are missing
  * at the end are zeros. A thread reads its panels from first to last. Tiers that share this layout
  * share their matrices: packing is done here, once for all of them. Private to kernels/ and its tests.
+ *
+ * What lies in files is this layout, too (kernels/packed.h), and a shard's rows need not begin where
+ * panels do. So every format keeps two rules, for tiles and for scales: each panel has equally many
+ * lines, and in a line each of the 16 rows has KERN_LINE_BYTES / 16 neighbouring bytes, in the order of
+ * rows. A format that changes how it is laid down must change KERN_PACKED_VERSION.
  */
 #ifndef LATENTD_KERNELS_TILES_H
 #define LATENTD_KERNELS_TILES_H
@@ -68,13 +73,26 @@ static inline size_t kern_tile_element_at(const struct kern_tile_layout *layout,
     return line * KERN_LINE_BYTES + in_line * (size_t)layout->element_bytes;
 }
 
-/* The scales of an int8 matrix [panels * 16]; behind its tiles. */
+/* Bytes of scales that go with a panel; behind the tiles of all panels, unless the matrix is borrowed. */
+static inline size_t kern_panel_scale_bytes(enum kern_format format)
+{
+    return format == KERN_INT8 ? KERN_PANEL_ROWS * sizeof(float) : 0;
+}
+
+/* The scales of an int8 matrix [panels * 16]. */
 static inline float *kern_tile_scales(const struct kern_mat *mat)
 {
-    const struct kern_tile_layout layout = kern_tile_layout_of(KERN_INT8);
-    size_t tiles = (size_t)kern_panels(mat->rows) * kern_panel_bytes(&layout, mat->cols);
-    return (float *)(void *)((uint8_t *)mat->data + tiles);
+    return mat->scales;
 }
+
+/* kern_tiles_check - LTD_E_UNIMPLEMENTED for a shape that the format cannot have. */
+int kern_tiles_check(enum kern_format format, int32_t rows, int32_t cols, struct ltd_err *err);
+
+/*
+ * kern_tiles_alloc - zeros in the shape of a matrix; mat->rows, cols and format are set by the caller.
+ * Errors: LTD_E_EXHAUSTED; those of kern_tiles_check.
+ */
+int kern_tiles_alloc(struct kern_mat *mat, struct ltd_err *err);
 
 /* mat_pack and mat_row of kernels/kernels.h for this layout. */
 int kern_tiles_mat_pack(const struct kern_ctx *ctx, struct kern_mat *mat, enum kern_format format,
