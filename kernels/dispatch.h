@@ -6,8 +6,11 @@
  * candidate that declines says why, and `latentctl info` shows the sentence. The choice is a fact
  * about an answer's bits (kernels/kernels.h), so it is made once at start and agreed on by ranks.
  *
- * Threads: kern_tier_find initialises the library behind a tier; call it before other threads
- * exist or from one thread. The rest only reads.
+ * A tier that does not decline is compared with the reference before its first use, a few
+ * milliseconds (kernels/selfcheck.h); one that differs is refused like one that declines.
+ *
+ * Threads: any may call. A tier is asked once per process, by the first call that concerns it, which
+ * initialises what lies behind it; let that be before other threads exist.
  */
 #ifndef LATENTD_KERNELS_DISPATCH_H
 #define LATENTD_KERNELS_DISPATCH_H
@@ -19,11 +22,14 @@
 #include "base/err.h"
 #include "kernels/kernels.h"
 
+/* A refusal is one sentence, with its end. */
+#define KERN_REFUSAL_BYTES 240
+
 struct kern_tier_info {
     const char *name;
     const char *what; /* one line for people */
     bool available;
-    char refusal[160]; /* why it is not available; empty when it is */
+    char refusal[KERN_REFUSAL_BYTES]; /* why it is not available; empty when it is */
 };
 
 /* Number of candidates, and what is known about candidate `idx`, 0 being the most preferred. */
