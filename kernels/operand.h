@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kernels/operand.h - what the activations of one tile become before they are multiplied.
+ *
+ * A slot is the operand of one position and one tile: 32 activations for f32 and bf16, 64 for int8.
+ * Which form a tier wants is its own choice; what the numbers are is not (docs/numerics.md). Inline, so
+ * that each tier compiles them for its own processor. Private to kernels/ and its tests.
+ */
+#ifndef LATENTD_KERNELS_OPERAND_H
+#define LATENTD_KERNELS_OPERAND_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/bf16.h"
+#include "kernels/int8.h"
+
+/* f32 as they are: 128 bytes. */
+static inline void kern_operand_f32(void *slot, const float *values)
+{
+    memcpy(slot, values, 32 * sizeof *values);
+}
+
+/* Rounded to bf16: 64 bytes. */
+static inline void kern_operand_bf16(void *slot, const float *values)
+{
+    uint16_t *halves = slot;
+    for (int i = 0; i < 32; i++)
+        halves[i] = kern_bf16_round(values[i]);
+}
+
+/* Rounded to bf16, then widened again: 128 bytes. */
+static inline void kern_operand_bf16_wide(void *slot, const float *values)
+{
+    float *wide = slot;
+    for (int i = 0; i < 32; i++)
+        wide[i] = kern_bf16_widen(kern_bf16_round(values[i]));
+}
+
+/* int8: 64 bytes. Returns the sum of the integers. */
+static inline int32_t kern_operand_int8(void *slot, const float *values, float scale)
+{
+    int8_t *integers = slot;
+    int32_t sum = 0;
+    kern_int8_round(integers, values, 64, scale);
+    for (int i = 0; i < 64; i++)
+        sum += integers[i];
+    return sum;
+}
+
+/* int8 as int16: 128 bytes. */
+static inline void kern_operand_int8_wide(void *slot, const float *values, float scale)
+{
+    int8_t integers[64];
+    int16_t *wide = slot;
+    kern_int8_round(integers, values, 64, scale);
+    for (int i = 0; i < 64; i++)
+        wide[i] = integers[i];
+}
+
+#endif
