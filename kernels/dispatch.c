@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/amx/amx.h"
 #include "kernels/avx2/avx2.h"
 #include "kernels/candidates.h"
 #include "kernels/openblas/openblas.h"
@@ -28,6 +29,10 @@ static void ref_id(char *out, size_t size)
 
 /* Best first. Verdicts are filled in when they are asked for. */
 static struct kern_candidate candidates[] = {
+    {.ops = &kern_amx_ops,
+     .what = "bf16 and int8 by matrix units, f32 by vectors, x86-64 with AMX",
+     .check = kern_amx_init,
+     .id = kern_amx_id},
     {.ops = &kern_avx2_ops,
      .what = "f32, bf16 and int8 by 256-bit vectors, x86-64 with AVX2 and FMA",
      .check = kern_avx2_init,

@@ -93,6 +93,13 @@ static inline void kern_cursor_fill(struct kern_cursor *c)
         kern_cursor_step(c);
 }
 
+/* All that is left. */
+static inline void kern_cursor_drain(struct kern_cursor *c)
+{
+    while (c->block < c->total_bytes)
+        kern_cursor_step(c);
+}
+
 /* `bytes` were used for one of `price` groups of positions. NULL is no cursor. */
 static inline void kern_cursor_used(struct kern_cursor *c, size_t bytes)
 {

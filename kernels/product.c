@@ -33,6 +33,7 @@ struct work {
     const struct kern_mat *mat;
     struct kern_tile_layout layout;
     size_t panel_bytes, tile_bytes;
+    int32_t panels_at_once, tiles_per_chunk;
     const float *x;                 /* [n_pos][cols] of the block of positions */
     float *y;                       /* [n_pos][rows] */
     int32_t n_pos;                  /* of this block */
@@ -51,9 +52,15 @@ struct columns {
     bool is_first, is_last;
 };
 
-/* Panels [begin, end) of one thread. */
+/* Panels [begin, end): of one thread, or some of them that are multiplied together. */
 struct share {
     int32_t begin, end;
+};
+
+/* Where a chunk begins: the first of its tiles in a block of columns, of each of its panels. */
+struct place {
+    struct share panels;
+    int32_t tile;
 };
 
 /* ---- activations -------------------------------------------------------------------------- */
@@ -96,7 +103,7 @@ static void find_scales(const struct work *w, int t, int n)
     }
 }
 
-/* ---- one panel ------------------------------------------------------------------------------ */
+/* ---- some panels ---------------------------------------------------------------------------- */
 
 /* The last step: int8 becomes f32, and every NaN one NaN. The bias comes out modulo 2^32, which leaves
  * the exact sum: that one fits (KERN_INT8_MAX_COLS). */
@@ -115,68 +122,126 @@ static void finish(const struct work *w, int32_t pos, int32_t row, float *sums)
         sums[i] = isnan(sums[i]) ? NAN : sums[i];
 }
 
-/* One panel in a block of columns; `tiles` is its first tile there, `next_panel` that of the next. */
-static void multiply_panel(const struct work *w, const struct columns *columns, int32_t row,
-                           const uint8_t *tiles, const uint8_t *next_panel,
+static const uint8_t *tile_at(const struct work *w, const struct columns *c, struct place at)
+{
+    return (const uint8_t *)w->mat->data + (size_t)at.panels.begin * w->panel_bytes +
+           (size_t)(c->begin + at.tile) * w->tile_bytes;
+}
+
+/* The panels of a share from `begin` on that are multiplied together; none at its end. */
+static struct place group_from(const struct work *w, struct share share, int32_t begin)
+{
+    int32_t left = share.end - begin;
+    int32_t n = left < w->panels_at_once ? left : w->panels_at_once;
+    return (struct place){.panels = {begin, begin + n}};
+}
+
+/* Where the thread goes on behind the chunk that begins here. */
+static struct place behind(const struct work *w, const struct columns *c, struct share share,
+                           struct place at)
+{
+    at.tile += w->tiles_per_chunk;
+    return at.tile < c->count ? at : group_from(w, share, at.panels.end);
+}
+
+static int32_t chunk_tiles(const struct work *w, const struct columns *c, struct place at)
+{
+    int32_t left = c->count - at.tile;
+    return left < w->tiles_per_chunk ? left : w->tiles_per_chunk;
+}
+
+/* A tier that takes several panels at once reads in an order that only chunks have, so its cursor goes
+ * through one chunk, while the one before it is used. */
+static void aim_cursor(const struct work *w, const struct columns *c, struct place at,
+                       struct kern_cursor *cursor)
+{
+    const struct kern_stream stream = {.data = tile_at(w, c, at),
+                                       .segment_bytes =
+                                           (size_t)chunk_tiles(w, c, at) * w->tile_bytes,
+                                       .n_segments = (size_t)(at.panels.end - at.panels.begin),
+                                       .distance_bytes = w->panel_bytes};
+    kern_cursor_init(cursor, &stream, w->by->ahead_pages);
+}
+
+/* Sums between two blocks of columns: out of y, or into it. */
+static void move_sums(const struct work *w, const struct columns *c, struct share panels,
+                      float (*sums)[KERN_PANEL_ROWS], bool out)
+{
+    size_t rows = (size_t)w->mat->rows;
+    for (int32_t panel = panels.begin; panel < panels.end; panel++) {
+        int32_t row = panel * KERN_PANEL_ROWS, left = w->mat->rows - row;
+        size_t n = (size_t)(left < KERN_PANEL_ROWS ? left : KERN_PANEL_ROWS);
+        for (int32_t p = 0; p < w->n_pos; p++, sums++) {
+            float *y = w->y + (size_t)p * rows + row;
+            if (out && c->is_last)
+                finish(w, p, row, *sums);
+            memcpy(out ? y : *sums, out ? *sums : y, n * sizeof *y);
+        }
+    }
+}
+
+static void multiply_chunk(const struct work *w, const struct columns *columns, struct share share,
+                           struct place at, float (*sums)[KERN_PANEL_ROWS],
                            struct kern_cursor *cursor)
 {
-    _Alignas(64) float sums[KERN_PRODUCT_MAX_POS][KERN_PANEL_ROWS];
-    size_t rows = (size_t)w->mat->rows, left = rows - (size_t)row;
-    size_t bytes = sizeof(float) * (left < KERN_PANEL_ROWS ? left : KERN_PANEL_ROWS);
-    int32_t step = (int32_t)(w->by->chunk_bytes / w->tile_bytes);
-    memset(sums, 0, sizeof *sums * (size_t)w->n_pos);
-    for (int32_t p = 0; p < w->n_pos && !columns->is_first; p++)
-        memcpy(sums[p], w->y + (size_t)p * rows + row, bytes);
-    for (int32_t t = 0; t < columns->count; t += step) {
-        bool is_last = columns->count - t <= step;
-        const uint8_t *here = tiles + (size_t)t * w->tile_bytes;
-        struct kern_chunk c = {.format = w->mat->format,
-                               .tiles = here,
-                               .next = is_last ? next_panel : here + (size_t)step * w->tile_bytes,
-                               .n_tiles = is_last ? columns->count - t : step,
-                               .tile_bytes = w->tile_bytes,
-                               .activations = w->activations + (size_t)t * w->tile_step_bytes,
-                               .pos_bytes = w->pos_bytes,
-                               .tile_step_bytes = w->tile_step_bytes,
-                               .n_pos = w->n_pos,
-                               .sums = sums,
-                               .cursor = cursor};
-        w->by->multiply(&c);
+    struct place next = behind(w, columns, share, at);
+    bool goes_on = next.panels.begin < next.panels.end;
+    struct kern_chunk c = {.format = w->mat->format,
+                           .tiles = tile_at(w, columns, at),
+                           .next = goes_on ? tile_at(w, columns, next) : NULL,
+                           .n_tiles = chunk_tiles(w, columns, at),
+                           .tile_bytes = w->tile_bytes,
+                           .n_panels = at.panels.end - at.panels.begin,
+                           .panel_bytes = w->panel_bytes,
+                           .activations = w->activations + (size_t)at.tile * w->tile_step_bytes,
+                           .pos_bytes = w->pos_bytes,
+                           .tile_step_bytes = w->tile_step_bytes,
+                           .n_pos = w->n_pos,
+                           .sums = sums,
+                           .cursor = cursor};
+    if (cursor && w->panels_at_once > 1 && goes_on) {
+        kern_cursor_drain(cursor);
+        aim_cursor(w, columns, next, cursor);
     }
-    for (int32_t p = 0; p < w->n_pos; p++) {
-        if (columns->is_last)
-            finish(w, p, row, sums[p]);
-        memcpy(w->y + (size_t)p * rows + row, sums[p], bytes);
-    }
+    w->by->multiply(&c);
+}
+
+static void multiply_group(const struct work *w, const struct columns *columns, struct share share,
+                           struct place at, struct kern_cursor *cursor)
+{
+    _Alignas(64) float sums[KERN_PRODUCT_MAX_PANELS * KERN_PRODUCT_MAX_POS][KERN_PANEL_ROWS];
+    int32_t n_panels = at.panels.end - at.panels.begin;
+    memset(sums, 0, sizeof *sums * (size_t)(n_panels * w->n_pos));
+    if (!columns->is_first)
+        move_sums(w, columns, at.panels, sums, false);
+    for (; at.tile < columns->count; at.tile += w->tiles_per_chunk)
+        multiply_chunk(w, columns, share, at, sums, cursor);
+    move_sums(w, columns, at.panels, sums, true);
 }
 
 /* ---- the whole product ---------------------------------------------------------------------- */
 
-static const uint8_t *first_tile(const struct work *w, const struct columns *c, int32_t panel)
-{
-    return (const uint8_t *)w->mat->data + (size_t)panel * w->panel_bytes +
-           (size_t)c->begin * w->tile_bytes;
-}
-
 static void multiply_share(const struct work *w, const struct columns *c, struct share share,
                            struct kern_cursor *cursor)
 {
-    for (int32_t p = share.begin; p < share.end; p++)
-        multiply_panel(w, c, p * KERN_PANEL_ROWS, first_tile(w, c, p),
-                       p + 1 < share.end ? first_tile(w, c, p + 1) : NULL, cursor);
+    for (int32_t p = share.begin; p < share.end; p += w->panels_at_once)
+        multiply_group(w, c, share, group_from(w, share, p), cursor);
 }
 
 /* Its first block is asked for while the activations are brought to their form. */
 static struct kern_cursor *start_cursor(const struct work *w, const struct columns *c,
                                         struct share share, struct kern_cursor *cursor)
 {
-    if (!w->reads_ahead)
-        return NULL;
-    const struct kern_stream stream = {.data = first_tile(w, c, share.begin),
+    const struct kern_stream stream = {.data = tile_at(w, c, (struct place){.panels = share}),
                                        .segment_bytes = (size_t)c->count * w->tile_bytes,
                                        .n_segments = (size_t)(share.end - share.begin),
                                        .distance_bytes = w->panel_bytes};
-    kern_cursor_init(cursor, &stream, w->by->ahead_pages);
+    if (!w->reads_ahead)
+        return NULL;
+    if (w->panels_at_once > 1)
+        aim_cursor(w, c, group_from(w, share, share.begin), cursor);
+    else
+        kern_cursor_init(cursor, &stream, w->by->ahead_pages);
     kern_cursor_fill(cursor);
     return cursor;
 }
@@ -241,9 +306,10 @@ static void run(const struct work *w, int t, int n)
 static void cut_columns(struct work *w)
 {
     size_t slot = w->by->slot_bytes[w->mat->format];
-    size_t tiles = (ACTIVATION_BYTES / (size_t)w->n_pos - STRIDE_PAD) / slot;
+    size_t pad = w->by->tile_by_tile ? 0 : STRIDE_PAD;
+    size_t tiles = (ACTIVATION_BYTES / (size_t)w->n_pos - pad) / slot;
     w->tiles_at_once = tiles < (size_t)w->n_tiles ? (int32_t)tiles : w->n_tiles;
-    w->pos_bytes = w->by->tile_by_tile ? slot : (size_t)w->tiles_at_once * slot + STRIDE_PAD;
+    w->pos_bytes = w->by->tile_by_tile ? slot : (size_t)w->tiles_at_once * slot + pad;
     w->tile_step_bytes = w->by->tile_by_tile ? (size_t)w->n_pos * slot : slot;
 }
 
@@ -253,6 +319,8 @@ static struct work whole_work(const struct kern_multiplier *by, const struct ker
     w.tile_bytes = kern_tile_bytes(&w.layout);
     w.panel_bytes = kern_panel_bytes(&w.layout, mat->cols);
     w.n_tiles = kern_tiles(&w.layout, mat->cols);
+    w.panels_at_once = by->panels_at_once > 1 ? by->panels_at_once : 1;
+    w.tiles_per_chunk = (int32_t)(by->chunk_bytes / w.tile_bytes);
     return w;
 }
 

@@ -6,7 +6,7 @@
  *     for each block of up to 128 positions
  *         for each block of columns that a quarter MiB of activations fills
  *             all threads bring the activations to the operand of the tier, once
- *             thread t, for each of its panels of 16 rows, for each chunk of the panel
+ *             thread t, for each of its panels of 16 rows (or some at once), for each chunk
  *                 the tier multiplies: sums += tiles of the chunk times activations
  *
  * so weights are read from memory once per block of positions, and a chunk stays in the first-level
@@ -26,9 +26,12 @@
 #include "kernels/prefetch.h"
 #include "kernels/tiles.h"
 
-#define KERN_PRODUCT_MAX_POS 128
+#define KERN_PRODUCT_MAX_POS    128
+#define KERN_PRODUCT_MAX_PANELS 8
 
-/* Tiles of one panel, few enough to stay in the first-level cache, and what they are multiplied by.
+/* Some tiles of one panel or several, and what they are multiplied by. A chunk of one panel is small
+ * enough to stay in the first-level cache for all positions; where there are more panels, it is the
+ * activations that stay for all of these.
  * The slot (kernels/operand.h) of tile t at position p begins at
  *     activations + p * pos_bytes + t * tile_step_bytes
  * and columns that are missing in the last tile of a row are zeros there. */
@@ -38,10 +41,12 @@ struct kern_chunk {
     const uint8_t *next; /* tiles that this thread reads after them; NULL behind its last ones */
     int32_t n_tiles;
     size_t tile_bytes;
+    int32_t n_panels;           /* 1 .. panels_at_once */
+    size_t panel_bytes;         /* from one panel's tiles to those of the next one */
     const uint8_t *activations; /* 64-byte aligned, as pos_bytes and tile_step_bytes are */
     size_t pos_bytes, tile_step_bytes;
     int32_t n_pos;                  /* 1 .. KERN_PRODUCT_MAX_POS */
-    float (*sums)[KERN_PANEL_ROWS]; /* in/out [n_pos], 64-byte aligned; int8: int32 bits */
+    float (*sums)[KERN_PANEL_ROWS]; /* in/out [n_panels][n_pos], 64-byte aligned; int8: int32 */
     struct kern_cursor *cursor;     /* NULL when nothing is to be asked for ahead */
 };
 
@@ -52,9 +57,10 @@ struct kern_multiplier {
     /* Whether positions of one tile lie side by side, operands of a matrix unit (pos_bytes is that of
      * a slot), or the tiles of one position (tile_step_bytes is). */
     bool tile_by_tile;
-    int32_t int8_bias;   /* added to each weight by `multiply`; taken out of the sums again here */
-    size_t chunk_bytes;  /* half of the first-level cache or so */
-    int32_t ahead_pages; /* of the cursor, kernels/prefetch.h; 0: the tier has no use for it */
+    int32_t int8_bias;  /* added to each weight by `multiply`; taken out of the sums again here */
+    size_t chunk_bytes; /* of one panel: half of the first-level cache or so */
+    int32_t panels_at_once; /* of a chunk, at most KERN_PRODUCT_MAX_PANELS; 0: one */
+    int32_t ahead_pages;    /* of the cursor, kernels/prefetch.h; 0: the tier has no use for it */
     /* Around all work of one thread on a block of positions, for state of the thread; NULL: none. */
     void (*enter)(enum kern_format format, int32_t n_pos);
     void (*leave)(void);
@@ -62,7 +68,8 @@ struct kern_multiplier {
 };
 
 /* kern_product - y[n_pos][rows] = x[n_pos][cols] times the transpose of mat, which
- * kern_tiles_mat_pack made. Allocates nothing; a quarter MiB of the caller's stack. */
+ * kern_tiles_mat_pack made. Allocates nothing; a quarter MiB of the caller's stack, and 64 KiB of each
+ * thread's. */
 void kern_product(const struct kern_ctx *ctx, const struct kern_multiplier *by, float *y,
                   const struct kern_mat *mat, const float *x, int32_t n_pos);
 

@@ -15,6 +15,7 @@
 #endif
 #include "amx_emulator.h"
 
+#include <cpuid.h>
 #include <immintrin.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -399,7 +400,9 @@ static void on_illegal_instruction(int number, siginfo_t *info, void *argument)
 
 bool amx_emulator_runs_here(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    unsigned a, b, c, d;
+    bool has_tiles = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1);
+    return !has_tiles && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
 void amx_emulator_install(void)

@@ -14,8 +14,7 @@
  * go to the handler that was there before.
  *
  * A signal costs about a microsecond. With AddressSanitizer loads and stores of tiles are checked like
- * those of C, because the handler makes them. Where the processor has AMX and the process has asked
- * for it nothing is emulated: amx_emulator_executed() stays where it is.
+ * those of C, because the handler makes them.
  */
 #ifndef LATENTD_TESTS_KERNELS_AMX_EMULATOR_H
 #define LATENTD_TESTS_KERNELS_AMX_EMULATOR_H
@@ -25,7 +24,8 @@
 
 #define AMX_EMULATOR_REFUSED 86
 
-/* False where the emulator itself cannot run: it multiplies by AVX2 and FMA. */
+/* False where the emulator cannot run, because it multiplies by AVX2 and FMA, and where there is nothing
+ * to emulate, because the processor has tiles. */
 bool amx_emulator_runs_here(void);
 
 /* Take over SIGILL for the whole process, and give it back. Twice is as good as once; a test takes it

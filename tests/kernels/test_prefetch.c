@@ -128,6 +128,17 @@ static void asking_pays_for_more_than_a_cache_and_not_for_a_few_lines(void **sta
     }
 }
 
+static void what_is_left_is_asked_for_at_once(void **state)
+{
+    struct kern_cursor c = cursor_over(BLOCK, 1, 0);
+    (void)state;
+    kern_cursor_used(&c, BLOCK / 2);
+    assert_int_equal(c.block, 0);
+    kern_cursor_drain(&c);
+    assert_null(kern_cursor_next(&c));
+    kern_cursor_drain(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -136,6 +147,7 @@ int main(void)
         cmocka_unit_test(pieces_that_touch_are_asked_for_as_one),
         cmocka_unit_test(what_is_asked_for_stays_one_block_ahead_of_what_is_used),
         cmocka_unit_test(asking_pays_for_more_than_a_cache_and_not_for_a_few_lines),
+        cmocka_unit_test(what_is_left_is_asked_for_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
