@@ -11,7 +11,7 @@ the answers that are right in f32 and wrong in the format, "gained" the other wa
 because the depth does not suffice for the question, both are luck; what a format spoils shows as lost - gained.
 
 Prints a table and exits with 1 when bf16 has a lower percentage than f32 at any depth by more than the two
-standard deviations that chance alone explains, or int8 is more than one point below it.
+standard deviations that chance alone explains, or int8 is more than one point below it. int4 is reported only.
 """
 import argparse
 import datetime
@@ -25,7 +25,7 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-FORMATS = ("f32", "bf16", "int8")
+FORMATS = ("f32", "bf16", "int8", "int4")
 DEPTHS = (1, 2, 4, 8, 16, 32)
 INT8_POINTS = 1.0
 
@@ -91,6 +91,8 @@ def judge(weights, percent, plain, lost, gained, n):
         return "loses accuracy" if lost - gained > luck else ""
     if weights == "int8":
         return "loses more than %g point" % INT8_POINTS if plain - percent > INT8_POINTS else ""
+    if weights == "int4":
+        return ""  # reported: a model must be asked whether it bears it
     return "differs from itself" if lost or gained or n == 0 else ""
 
 

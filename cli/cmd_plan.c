@@ -170,7 +170,7 @@ const struct cli_verb cli_plan = {
         "of keys and values per token, and pages per GiB, by policy.\n\n"
         "Times are bytes over bandwidth: a bound, which real steps stay above. Every rank has a "
         "host "
-        "of its own. int8 has one f32 scale per row, int4 one f16 scale per 32 weights. Formats "
+        "of its own. int8 has one f32 scale per row, int4 one bf16 scale per 32 weights. Formats "
         "that this version cannot serve are marked.\n\n"
         "Without --bandwidth it is measured here: a buffer of eight times the cache, at least "
         "256 MiB, is read seven times by one thread and by all, taking turns; the median of all "

@@ -17,7 +17,7 @@ static const struct {
     [CLI_WEIGHTS_F32] = {"f32", 32, 0, 0, true},
     [CLI_WEIGHTS_BF16] = {"bf16", 16, 0, 0, true},
     [CLI_WEIGHTS_INT8] = {"int8", 8, 4, 0, true},
-    [CLI_WEIGHTS_INT4] = {"int4", 4, 2, 32, false},
+    [CLI_WEIGHTS_INT4] = {"int4", 4, 2, 32, true},
 };
 
 const char *cli_weight_format_name(enum cli_weight_format format)

@@ -62,7 +62,7 @@ static bool check_format(const char *text, char *why)
     enum kern_format format;
     if (kern_format_parse(text, &format) == 0)
         return true;
-    snprintf(why, CONFIG_WHY_BYTES, "expected f32, bf16 or int8");
+    snprintf(why, CONFIG_WHY_BYTES, "expected f32, bf16, int8 or int4");
     return false;
 }
 
@@ -225,10 +225,10 @@ const struct config_option config_options[] = {
      "Kernel tier that computes. auto takes the best one that every rank can run with equal bits.",
      "Pin a tier to keep answers byte-identical when a faster machine joins the cluster."},
     {FIELD(format), CONFIG_TYPE_TEXT, AT(format), "f32", "", 0, 0, check_format,
-     "f32, bf16 or int8", NULL, "Ranks and kernels",
+     "f32, bf16, int8 or int4", NULL, "Ranks and kernels",
      "How the weights are held and multiplied: f32; bf16 in half the bytes; int8 in a quarter, "
-     "with "
-     "a scale for each row. tier=auto takes the best tier that has the format.",
+     "with a scale for each row; int4 in a seventh, with a scale for each 32 weights. tier=auto "
+     "takes the best tier that has the format.",
      "A step reads all weights of the recurrent block, so fewer bytes make it faster and need less "
      "memory. It changes answers and is part of what fixes their bytes; docs/numerics.md has how "
      "far each format is from f32. Where the files are BF16, bf16 rounds no weight."},

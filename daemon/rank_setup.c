@@ -113,7 +113,7 @@ static int prepare(struct rank_setup *s, const struct config *config, uint64_t h
     s->kern.n_threads =
         capacity_threads(config->threads, count_processors(), count_ranks_here(s->world));
     if (kern_format_parse(config->format, &s->format) != 0)
-        return ltd_fail(err, LTD_E_INVALID, "format: \"%.40s\", expected f32, bf16 or int8",
+        return ltd_fail(err, LTD_E_INVALID, "format: \"%.40s\", expected f32, bf16, int8 or int4",
                         config->format);
     if (read_model(s, config, err) != 0 ||
         capacity_plan(config, &s->model, &s->generation, host_memory_bytes, &s->capacity, err) !=

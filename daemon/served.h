@@ -42,7 +42,7 @@ struct served {
 
     char tier[16];                     /* "openblas" */
     char tier_id[SERVED_TEXT_BYTES];   /* with library version and kind of processor */
-    char format[16];                   /* of the weights in memory: "f32", "bf16", "int8" */
+    char format[16];                   /* of the weights in memory: "f32", "bf16", "int8", "int4" */
     char kv_policy[SERVED_TEXT_BYTES]; /* for people */
     char kv_format[16];                /* of keys and values: "f32" */
     uint64_t kv_bytes_per_position;    /* all ranks and the border together */

@@ -34,7 +34,7 @@ static struct kern_candidate candidates[] = {
      .check = kern_amx_init,
      .id = kern_amx_id},
     {.ops = &kern_avx2_ops,
-     .what = "f32, bf16 and int8 by 256-bit vectors, x86-64 with AVX2 and FMA",
+     .what = "f32, bf16, int8 and int4 by 256-bit vectors, x86-64 with AVX2 and FMA",
      .check = kern_avx2_init,
      .id = kern_avx2_id},
     {.ops = &kern_openblas_ops,
@@ -42,7 +42,7 @@ static struct kern_candidate candidates[] = {
      .check = kern_openblas_init,
      .id = kern_openblas_id},
     {.ops = &kern_ref_ops,
-     .what = "f32, bf16 and int8 in plain loops, the specification; slow",
+     .what = "f32, bf16, int8 and int4 in plain loops, the specification; slow",
      .check = always,
      .id = ref_id},
 };

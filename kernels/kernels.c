@@ -19,7 +19,7 @@ void kern_mat_fini(struct kern_mat *mat)
 }
 
 static const char *const format_names[KERN_N_FORMATS] = {
-    [KERN_F32] = "f32", [KERN_BF16] = "bf16", [KERN_INT8] = "int8"};
+    [KERN_F32] = "f32", [KERN_BF16] = "bf16", [KERN_INT8] = "int8", [KERN_INT4] = "int4"};
 
 const char *kern_format_name(enum kern_format format)
 {

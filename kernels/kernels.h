@@ -34,9 +34,10 @@
 /*
  * How the weights of a packed matrix are kept, and with it what a product computes
  * (docs/numerics.md#weight-formats): f32 as they are; bf16 rounded, times activations rounded to bf16;
- * int8 with one scale per row, times activations in int8 with one scale per position.
+ * int8 with one scale per row, and int4 with one scale per 32 columns of a row, both times activations
+ * in int8 with one scale per position.
  */
-enum kern_format { KERN_F32, KERN_BF16, KERN_INT8, KERN_N_FORMATS };
+enum kern_format { KERN_F32, KERN_BF16, KERN_INT8, KERN_INT4, KERN_N_FORMATS };
 
 /* How a matrix lies in a file: little endian, row-major. */
 enum kern_dtype { KERN_DTYPE_F32, KERN_DTYPE_BF16, KERN_DTYPE_F16, KERN_N_DTYPES };
@@ -162,7 +163,7 @@ static inline bool kern_tier_has(const struct kern_ops *ops, enum kern_format fo
     return format < KERN_N_FORMATS && (ops->formats >> format & 1u) != 0;
 }
 
-/* kern_format_name - "f32", "bf16", "int8". */
+/* kern_format_name - "f32", "bf16", "int8", "int4". */
 const char *kern_format_name(enum kern_format format);
 
 /* kern_format_parse - the format of that name into *out; -1 and *out untouched for another text. */

@@ -2,7 +2,8 @@
 /*
  * kernels/operand.h - what the activations of one tile become before they are multiplied.
  *
- * A slot is the operand of one position and one tile: 32 activations for f32 and bf16, 64 for int8.
+ * A slot is the operand of one position and one tile: 32 activations for f32 and bf16, 64 for int8 and
+ * int4.
  * Which form a tier wants is its own choice; what the numbers are is not (docs/numerics.md). Inline, so
  * that each tier compiles them for its own processor. Private to kernels/ and its tests.
  */
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #include "kernels/bf16.h"
+#include "kernels/int4.h"
 #include "kernels/int8.h"
 
 /* f32 as they are: 128 bytes. */
@@ -56,6 +58,25 @@ static inline void kern_operand_int8_wide(void *slot, const float *values, float
     kern_int8_round(integers, values, 64, scale);
     for (int i = 0; i < 64; i++)
         wide[i] = integers[i];
+}
+
+/* For int4, where a tier multiplies by weights plus 8: the integers, and what each group's sum will be
+ * too large by, eight times the sum of its activations. A multiple of 64 bytes. */
+struct kern_int4_slot {
+    _Alignas(64) int8_t integers[2 * KERN_INT4_GROUP];
+    int32_t too_much[2];
+};
+
+static inline void kern_operand_int4(void *slot, const float *values, float scale)
+{
+    struct kern_int4_slot *out = slot;
+    kern_int8_round(out->integers, values, 2 * KERN_INT4_GROUP, scale);
+    for (int g = 0; g < 2; g++) {
+        int32_t sum = 0;
+        for (int i = 0; i < KERN_INT4_GROUP; i++)
+            sum += out->integers[g * KERN_INT4_GROUP + i];
+        out->too_much[g] = 8 * sum;
+    }
 }
 
 #endif

@@ -41,7 +41,7 @@ struct work {
     uint8_t *activations;           /* where the operands lie: struct kern_chunk */
     size_t pos_bytes, tile_step_bytes;
     bool reads_ahead; /* through a cursor */
-    float *scales;    /* [n_pos] int8 only */
+    float *scales;    /* [n_pos] of activations that become integers: int8 and int4 */
     int32_t
         *totals; /* [n_pos] sum of a position's integers, where the tier adds a bias to weights */
 };
@@ -105,7 +105,7 @@ static void find_scales(const struct work *w, int t, int n)
 
 /* ---- some panels ---------------------------------------------------------------------------- */
 
-/* The last step: int8 becomes f32, and every NaN one NaN. The bias comes out modulo 2^32, which leaves
+/* The last step: int8 becomes f32, int4 gets the position's scale, and every NaN is one NaN. The bias comes out modulo 2^32, which leaves
  * the exact sum: that one fits (KERN_INT8_MAX_COLS). */
 static void finish(const struct work *w, int32_t pos, int32_t row, float *sums)
 {
@@ -118,6 +118,8 @@ static void finish(const struct work *w, int32_t pos, int32_t row, float *sums)
             sums[i] = kern_int8_result((int32_t)(sum - bias), scales[i], w->scales[pos]);
         }
     }
+    for (int i = 0; w->mat->format == KERN_INT4 && i < KERN_PANEL_ROWS; i++)
+        sums[i] *= w->scales[pos];
     for (int i = 0; i < KERN_PANEL_ROWS; i++)
         sums[i] = isnan(sums[i]) ? NAN : sums[i];
 }
@@ -285,7 +287,7 @@ static void run(const struct work *w, int t, int n)
     unsigned before = flush_denormals(w->mat->format);
     if (w->by->enter)
         w->by->enter(w->mat->format, w->n_pos);
-    if (w->mat->format == KERN_INT8) {
+    if (w->mat->format == KERN_INT8 || w->mat->format == KERN_INT4) {
         find_scales(w, t, n);
 #pragma omp barrier
     }

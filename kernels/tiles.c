@@ -77,6 +77,23 @@ static void put_int8(uint8_t *panel, int32_t row, int32_t col, const float *piec
         panel[kern_tile_element_at(&layout, row, col + i)] = (uint8_t)integers[i];
 }
 
+/* `col` begins a group: pieces are whole groups. */
+static void put_int4(uint8_t *panel, int32_t row, int32_t col, const float *piece, int32_t n)
+{
+    int8_t integers[KERN_INT4_GROUP];
+    for (int32_t g = 0; g < n; g += KERN_INT4_GROUP) {
+        int32_t count = n - g < KERN_INT4_GROUP ? n - g : KERN_INT4_GROUP;
+        uint16_t scale = kern_int4_scale(piece + g, count);
+        memcpy(panel + kern_tile_int4_scale_at(row, col + g), &scale, sizeof scale);
+        kern_int4_round(integers, piece + g, count, kern_bf16_widen(scale));
+        for (int32_t i = 0; i < count; i++) {
+            int shift;
+            uint8_t *at = panel + kern_tile_int4_at(row, col + g + i, &shift);
+            *at = (uint8_t)(*at | (unsigned)(integers[i] + 8) << shift);
+        }
+    }
+}
+
 static void put(struct kern_mat *mat, int32_t row, int32_t col, const float *piece, int32_t n)
 {
     const struct kern_tile_layout layout = kern_tile_layout_of(mat->format);
@@ -92,6 +109,9 @@ static void put(struct kern_mat *mat, int32_t row, int32_t col, const float *pie
         break;
     case KERN_INT8:
         put_int8(panel, in_panel, col, piece, n, kern_tile_scales(mat)[row]);
+        break;
+    case KERN_INT4:
+        put_int4(panel, in_panel, col, piece, n);
         break;
     case KERN_N_FORMATS:
         break;
@@ -147,6 +167,16 @@ int kern_tiles_mat_pack(const struct kern_ctx *ctx, struct kern_mat *mat, enum k
     return 0;
 }
 
+static float int4_element(const uint8_t *panel, int32_t row, int32_t col)
+{
+    int shift;
+    uint16_t scale;
+    memcpy(&scale, panel + kern_tile_int4_scale_at(row, col), sizeof scale);
+    int integer = panel[kern_tile_int4_at(row, col, &shift)];
+    integer = (integer >> shift & 15) - 8;
+    return (float)integer * kern_bf16_widen(scale);
+}
+
 void kern_tiles_mat_row(const struct kern_ctx *ctx, const struct kern_mat *mat, int32_t row,
                         float *out)
 {
@@ -167,6 +197,9 @@ void kern_tiles_mat_row(const struct kern_ctx *ctx, const struct kern_mat *mat, 
             break;
         case KERN_INT8:
             out[c] = (float)(int8_t)*at * kern_tile_scales(mat)[row];
+            break;
+        case KERN_INT4:
+            out[c] = int4_element(panel, row % KERN_PANEL_ROWS, c);
             break;
         case KERN_N_FORMATS:
             break;

@@ -276,7 +276,8 @@ const struct tool_verb tool_verb_info = {
         "weights, and the bytes of its keys and values per position and for one whole context. "
         "Rank 0 has prelude, coda, embedding and head as well. Weights are counted as the daemon "
         "holds them by default, in f32 whatever the directory stores; its option format makes "
-        "them half of that (bf16) or little more than a quarter (int8). It takes memory for keys "
+        "them half of that (bf16), little more than a quarter (int8) or a seventh (int4). It takes "
+        "memory for keys "
         "and values as far as kv_memory allows.\n\n"
         "With --json one object: model, hash, has_tokenizer, shape, parameters, dtypes, bytes, "
         "files, kv_slots, ranks.",

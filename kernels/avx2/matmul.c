@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kernels/avx2/matmul.c - one chunk of a panel times one to many positions, in the frame of
- * kernels/product.h: for each three positions the lines times broadcast activations.
+ * kernels/product.h: for each few positions the lines times broadcast activations.
  *
  * The orders are those of docs/numerics.md#weight-formats. Rows are lanes: what an element adds up does
  * not depend on how many positions are computed beside it.
@@ -145,22 +145,117 @@ INLINE void int8_chunk(int n, const struct kern_chunk *c, int32_t pos, const str
         }
 }
 
+/* The integers of 8 rows in 4 columns each, 0 .. 15: the lower halves of half a line, or the upper. */
+INLINE __m256i load_nibbles(const uint8_t *line, int half, int upper)
+{
+    __m256i both = _mm256_loadu_si256((const __m256i *)(const void *)line + half);
+    return _mm256_and_si256(upper ? _mm256_srli_epi16(both, 4) : both, _mm256_set1_epi8(15));
+}
+
+INLINE __m256i broadcast_four(const int8_t *x)
+{
+    int32_t four;
+    memcpy(&four, x, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+
+/* Exact sums of one group over the lines of it. An instruction adds two products of magnitude 15 * 127
+ * in int16, and eight of those sums are 30480: less than int16 holds. */
+INLINE void int4_group(int n, const uint8_t *lines, const int8_t *x, size_t stride,
+                       __m256i sums[4][2])
+{
+#pragma GCC unroll 4
+    for (int p = 0; p < n; p++)
+        sums[p][0] = sums[p][1] = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (int i = 0; i < KERN_INT4_GROUP / 4; i++) {
+        const uint8_t *line = lines + i / 2 * KERN_LINE_BYTES;
+        __m256i w0 = load_nibbles(line, 0, i % 2), w1 = load_nibbles(line, 1, i % 2);
+#pragma GCC unroll 4
+        for (int p = 0; p < n; p++) {
+            __m256i a = broadcast_four(x + (size_t)p * stride + 4 * i);
+            sums[p][0] = _mm256_add_epi16(sums[p][0], _mm256_maddubs_epi16(w0, a));
+            sums[p][1] = _mm256_add_epi16(sums[p][1], _mm256_maddubs_epi16(w1, a));
+            /* Keeps the compiler from making a tree of these sums, whose leaves it would spill. */
+            __asm__("" : "+x"(sums[p][0]), "+x"(sums[p][1]));
+        }
+    }
+}
+
+/* Sums of 8 rows as they are: pairs of int16 added, and what the weights were too large by. */
+INLINE __m256 int4_group_sum(__m256i pairs, int32_t too_much)
+{
+    __m256i sum = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, _mm256_set1_epi32(too_much)));
+}
+
+INLINE void int4_tile(int n, const uint8_t *tile, const uint8_t *activations, size_t stride,
+                      __m256 acc[4][2])
+{
+    const struct kern_int4_slot *slot = (const void *)activations;
+#pragma GCC unroll 2
+    for (int g = 0; g < 2; g++) {
+        __m256i sums[4][2];
+        int4_group(n, tile + 4 * g * KERN_LINE_BYTES, slot->integers + g * KERN_INT4_GROUP, stride,
+                   sums);
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++) {
+            /* The scales lie like a line of bf16 weights. */
+            __m256 scales = load_weights(KERN_BF16, tile + 8 * KERN_LINE_BYTES, 0, g, half);
+#pragma GCC unroll 4
+            for (int p = 0; p < n; p++) {
+                const struct kern_int4_slot *own = (const void *)(activations + (size_t)p * stride);
+                acc[p][half] = _mm256_fmadd_ps(int4_group_sum(sums[p][half], own->too_much[g]),
+                                               scales, acc[p][half]);
+            }
+        }
+    }
+}
+
+INLINE void int4_chunk(int n, const struct kern_chunk *c, int32_t pos, const struct ahead *ahead)
+{
+    const uint8_t *x = c->activations + (size_t)pos * c->pos_bytes;
+    __m256 acc[4][2];
+#pragma GCC unroll 4
+    for (int p = 0; p < n; p++)
+        for (int half = 0; half < 2; half++)
+            acc[p][half] = _mm256_load_ps(c->sums[pos + p] + 8 * half);
+    for (int32_t t = 0; t < c->n_tiles; t++) {
+        read_ahead(ahead, t);
+        int4_tile(n, c->tiles + (size_t)t * c->tile_bytes, x + (size_t)t * c->tile_step_bytes,
+                  c->pos_bytes, acc);
+    }
+#pragma GCC unroll 4
+    for (int p = 0; p < n; p++)
+        for (int half = 0; half < 2; half++)
+            _mm256_store_ps(c->sums[pos + p] + 8 * half, acc[p][half]);
+}
+
 INLINE void multiply(enum kern_format format, int n, const struct kern_chunk *c, int32_t pos,
                      const struct ahead *ahead)
 {
     if (format == KERN_INT8)
         int8_chunk(n, c, pos, ahead);
+    else if (format == KERN_INT4)
+        int4_chunk(n, c, pos, ahead);
     else
         float_chunk(format, n, c, pos, ahead);
 }
 
-/* Positions that are computed side by side: as many as registers hold accumulators for, and never one
- * alone if that can be helped. An element does not depend on it. */
+/* Positions that registers hold accumulators for. */
+INLINE int32_t largest_group(enum kern_format format)
+{
+    return format == KERN_INT4 ? 4 : format == KERN_INT8 ? 2 : 3;
+}
+
+/* Positions that are computed side by side, never one alone if that can be helped. An element does
+ * not depend on it. */
 static int32_t group_of(enum kern_format format, int32_t left)
 {
-    if (left == 1)
-        return 1;
-    return format == KERN_INT8 || left == 2 || left == 4 ? 2 : 3;
+    int32_t most = largest_group(format);
+    if (left <= most)
+        return left;
+    return left == most + 1 && most > 2 ? most - 1 : most;
 }
 
 /* The next chunk is read while all but the first group compute: the first one still waits for this
@@ -182,7 +277,7 @@ static struct ahead ahead_of(const struct kern_chunk *c, int32_t group, int32_t 
 INLINE void all_positions(enum kern_format format, const struct kern_chunk *c)
 {
     int32_t n_pos = c->n_pos;
-    int32_t size = format == KERN_INT8 ? 2 : 3, n_groups = (n_pos + size - 1) / size;
+    int32_t size = largest_group(format), n_groups = (n_pos + size - 1) / size;
     for (int32_t pos = 0, g = 0; pos < n_pos; g++) {
         struct ahead ahead = ahead_of(c, g, n_groups);
         int32_t n = group_of(format, n_pos - pos);
@@ -190,8 +285,10 @@ INLINE void all_positions(enum kern_format format, const struct kern_chunk *c)
             multiply(format, 1, c, pos, &ahead);
         else if (n == 2)
             multiply(format, 2, c, pos, &ahead);
-        else if (format != KERN_INT8)
+        else if (n == 3 && format != KERN_INT8)
             multiply(format, 3, c, pos, &ahead);
+        else if (format == KERN_INT4)
+            multiply(format, 4, c, pos, &ahead);
         pos += n;
     }
 }
@@ -207,6 +304,9 @@ static void multiply_chunk(const struct kern_chunk *c)
         break;
     case KERN_INT8:
         all_positions(KERN_INT8, c);
+        break;
+    case KERN_INT4:
+        all_positions(KERN_INT4, c);
         break;
     case KERN_N_FORMATS:
         break;
@@ -225,6 +325,9 @@ static int32_t expand(enum kern_format format, void *slot, const float *values, 
     case KERN_INT8:
         kern_operand_int8_wide(slot, values, scale);
         break;
+    case KERN_INT4:
+        kern_operand_int4(slot, values, scale);
+        break;
     case KERN_N_FORMATS:
         break;
     }
@@ -232,7 +335,7 @@ static int32_t expand(enum kern_format format, void *slot, const float *values, 
 }
 
 static const struct kern_multiplier by_avx2 = {
-    .slot_bytes = {128, 128, 128},
+    .slot_bytes = {128, 128, 128, sizeof(struct kern_int4_slot)},
     .expand = expand,
     .chunk_bytes = CHUNK_BYTES,
     .multiply = multiply_chunk,

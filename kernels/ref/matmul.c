@@ -5,9 +5,11 @@
  *     f32    [rows][cols] floats
  *     bf16   [rows][cols] upper halves of floats
  *     int8   [rows] scales, then [rows][cols] integers
+ *     int4   [rows][groups] scales as bf16, then [rows][(cols + 1) / 2] bytes: an even column in the
+ *            lower half, the odd one behind it in the upper half, integers plus 8
  *
  * Orders are those of docs/numerics.md#weight-formats. f32: products are added to one accumulator,
- * starting from zero, in index order. bf16 and int8 below.
+ * starting from zero, in index order. The others below.
  */
 #include "kernels/ref/ref.h"
 
@@ -16,6 +18,7 @@
 
 #include "base/size.h"
 #include "kernels/bf16.h"
+#include "kernels/int4.h"
 #include "kernels/int8.h"
 #include "kernels/pack.h"
 #include "kernels/parallel.h"
@@ -31,6 +34,27 @@ static int8_t *integers_of(const struct kern_mat *mat, int32_t row)
 {
     int8_t *first = (int8_t *)((float *)mat->data + mat->rows);
     return first + (size_t)row * (size_t)mat->cols;
+}
+
+static uint16_t *group_scales_of(const struct kern_mat *mat, int32_t row)
+{
+    return (uint16_t *)mat->data + (size_t)row * (size_t)kern_int4_groups(mat->cols);
+}
+
+static size_t int4_row_bytes(int32_t cols)
+{
+    return ((size_t)cols + 1) / 2;
+}
+
+static uint8_t *nibbles_of(const struct kern_mat *mat, int32_t row)
+{
+    uint8_t *first = (uint8_t *)group_scales_of(mat, mat->rows);
+    return first + (size_t)row * int4_row_bytes(mat->cols);
+}
+
+static int8_t nibble(const uint8_t *nibbles, int32_t col)
+{
+    return (int8_t)((nibbles[col / 2] >> (col % 2 * 4) & 15) - 8);
 }
 
 static uint16_t *halves_of(const struct kern_mat *mat, int32_t row)
@@ -55,10 +79,31 @@ static bool total_bytes(const struct kern_mat *mat, size_t *out)
         return ltd_size_mul(elements, sizeof(uint16_t), out);
     case KERN_INT8:
         return ltd_size_add(elements, (size_t)mat->rows * sizeof(float), out);
+    case KERN_INT4:
+        return ltd_size_mul((size_t)mat->rows,
+                            (size_t)kern_int4_groups(mat->cols) * sizeof(uint16_t) +
+                                int4_row_bytes(mat->cols),
+                            out);
     case KERN_N_FORMATS:
         break;
     }
     return false;
+}
+
+/* `col` begins a group: pieces are whole groups. */
+static void pack_int4(struct kern_mat *mat, int32_t row, int32_t col, const float *piece, int32_t n)
+{
+    int8_t integers[KERN_INT4_GROUP];
+    for (int32_t g = 0; g < n; g += KERN_INT4_GROUP) {
+        int32_t count = n - g < KERN_INT4_GROUP ? n - g : KERN_INT4_GROUP;
+        uint16_t scale = kern_int4_scale(piece + g, count);
+        group_scales_of(mat, row)[(col + g) / KERN_INT4_GROUP] = scale;
+        kern_int4_round(integers, piece + g, count, kern_bf16_widen(scale));
+        for (int32_t i = 0; i < count; i++) {
+            uint8_t *at = nibbles_of(mat, row) + (col + g + i) / 2;
+            *at = (uint8_t)(*at | (unsigned)(integers[i] + 8) << (i % 2 * 4));
+        }
+    }
 }
 
 static void pack_piece(struct kern_mat *mat, int32_t row, int32_t col, const float *piece,
@@ -74,6 +119,9 @@ static void pack_piece(struct kern_mat *mat, int32_t row, int32_t col, const flo
         break;
     case KERN_INT8:
         kern_int8_round(integers_of(mat, row) + col, piece, n, scales_of(mat)[row]);
+        break;
+    case KERN_INT4:
+        pack_int4(mat, row, col, piece, n);
         break;
     case KERN_N_FORMATS:
         break;
@@ -142,6 +190,11 @@ void kern_ref_mat_row(const struct kern_ctx *ctx, const struct kern_mat *mat, in
         for (int32_t c = 0; c < mat->cols; c++)
             out[c] = (float)integers_of(mat, row)[c] * scales_of(mat)[row];
         break;
+    case KERN_INT4:
+        for (int32_t c = 0; c < mat->cols; c++)
+            out[c] = (float)nibble(nibbles_of(mat, row), c) *
+                     kern_bf16_widen(group_scales_of(mat, row)[c / KERN_INT4_GROUP]);
+        break;
     case KERN_N_FORMATS:
         break;
     }
@@ -207,6 +260,22 @@ static float dot_int8(const int8_t *w, float w_scale, const float *x, float x_sc
     return kern_int8_result(sum, w_scale, x_scale);
 }
 
+/* Groups in the order of their columns, one fused multiply-add each; the position's scale last. */
+static float dot_int4(const uint8_t *w, const uint16_t *w_scales, const float *x, float x_scale,
+                      int32_t n)
+{
+    int8_t piece[KERN_INT4_GROUP];
+    float sum = 0.0f;
+    for (int32_t begin = 0; begin < n; begin += KERN_INT4_GROUP) {
+        int32_t count = n - begin < KERN_INT4_GROUP ? n - begin : KERN_INT4_GROUP, group_sum = 0;
+        kern_int8_round(piece, x + begin, count, x_scale);
+        for (int32_t i = 0; i < count; i++)
+            group_sum += (int32_t)nibble(w, begin + i) * (int32_t)piece[i];
+        sum = kern_int4_add(sum, group_sum, kern_bf16_widen(w_scales[begin / KERN_INT4_GROUP]));
+    }
+    return sum * x_scale;
+}
+
 /* NaN has many bit patterns, and which of them an operation hands on differs between processors. */
 static float one_nan(float value)
 {
@@ -222,6 +291,9 @@ static float element(const struct kern_mat *mat, int32_t row, const float *x)
         return one_nan(dot_bf16(halves_of(mat, row), x, mat->cols));
     case KERN_INT8:
         return one_nan(dot_int8(integers_of(mat, row), scales_of(mat)[row], x,
+                                kern_int8_scale(kern_largest_bits(x, mat->cols, 0)), mat->cols));
+    case KERN_INT4:
+        return one_nan(dot_int4(nibbles_of(mat, row), group_scales_of(mat, row), x,
                                 kern_int8_scale(kern_largest_bits(x, mat->cols, 0)), mat->cols));
     case KERN_N_FORMATS:
         break;

@@ -72,7 +72,7 @@ void kern_ref_rope(const struct kern_ctx *ctx, float *x, const float *bias, cons
 
 const struct kern_ops kern_ref_ops = {
     .name = "ref",
-    .formats = 1u << KERN_F32 | 1u << KERN_BF16 | 1u << KERN_INT8,
+    .formats = 1u << KERN_F32 | 1u << KERN_BF16 | 1u << KERN_INT8 | 1u << KERN_INT4,
     .mat_pack = kern_ref_mat_pack,
     .mat_row = kern_ref_mat_row,
     .matmul = kern_ref_matmul,

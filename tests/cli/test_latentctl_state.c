@@ -273,7 +273,7 @@ static void plan_prints_the_costs_of_a_model(void **state)
         "f32         6.549 GB             7.710 GB  yes\n",
         "bf16        3.274 GB             3.855 GB  yes\n",
         "int8        1.638 GB             1.929 GB  yes\n",
-        "int4      920.938 MB             1.084 GB  not by this version\n",
+        "int4      920.938 MB             1.084 GB  yes\n",
         "bf16    1      356.5 ms  847.6 ms   1.503 s   2.812 s   5.432 s  10.671 s\n",
         "full, max_steps 32       32    5575680             12     2787840             24\n",
         "kv_slots 3                3     675840             99      337920            198\n",
@@ -309,7 +309,7 @@ static void plan_json_has_the_exact_numbers(void **state)
     const json_t *int4 = json_array_get(json_object_get(value, "formats"), 3);
     assert_string_equal(text_at(f32, "format"), "f32");
     assert_true(json_is_true(json_object_get(f32, "served")));
-    assert_true(json_is_false(json_object_get(int4, "served")));
+    assert_true(json_is_true(json_object_get(int4, "served")));
     assert_int_equal(integer_at(f32, "step_bytes"), 6548889600);
     assert_true(json_is_null(json_object_get(f32, "ranks_to_fit_cache")));
     const json_t *two = json_array_get(json_object_get(f32, "ranks"), 0);

@@ -261,8 +261,8 @@ static const struct broken rows[] = {
     {"kv_format = bf16\nkv_format = f32\n", {0}, 1, {"%:2: kv_format: given twice"}},
     {"kv_format = f16\n", {0}, 1, {"%:1: kv_format: found \"f16\", expected f32 or bf16"}},
     {"kv_format =\n", {0}, 1, {"kv_format: found \"\", expected f32 or bf16"}},
-    {"format = f16\n", {0}, 1, {"%:1: format: found \"f16\", expected f32, bf16 or int8"}},
-    {"format =\n", {0}, 1, {"format: found \"\", expected f32, bf16 or int8"}},
+    {"format = f16\n", {0}, 1, {"%:1: format: found \"f16\", expected f32, bf16, int8 or int4"}},
+    {"format =\n", {0}, 1, {"format: found \"\", expected f32, bf16, int8 or int4"}},
     {"tier = openblas\nformat = int8\n",
      {0},
      1,
@@ -456,9 +456,10 @@ static void effective_values_can_be_read_back_as_a_file(void **state)
 
 static void every_format_goes_with_auto_and_with_the_reference_tier(void **state)
 {
-    static const char *const formats[] = {"format=f32", "format=bf16", "format=int8"};
+    static const char *const formats[] = {"format=f32", "format=bf16", "format=int8",
+                                          "format=int4"};
     (void)state;
-    for (int f = 0; f < 3; f++)
+    for (int f = 0; f < 4; f++)
         for (int t = 0; t < 2; t++) {
             struct loaded l;
             load(&l, (const char *[]){"--model", model_path, "--set", formats[f], "--set",

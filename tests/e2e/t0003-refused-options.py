@@ -26,7 +26,7 @@ WRONG = [
     ("NaN", ["--model", DEMO, "--set", "drain_seconds=nan"], ["drain_seconds", "nan"]),
     ("infinity", ["--model", DEMO, "--set", "linger_ms=inf"], ["linger_ms", "inf"]),
     ("an unknown tier", ["--model", DEMO, "--set", "tier=avx9000"], ["tier", "avx9000", "ref"]),
-    ("a format nobody knows", ["--model", DEMO, "--set", "format=int3"], ["format", "int3", "f32, bf16 or int8"]),
+    ("a format nobody knows", ["--model", DEMO, "--set", "format=int3"], ["format", "int3", "f32, bf16, int8 or int4"]),
     ("a format that the tier has not", ["--model", DEMO, "--set", "format=int8", "--set", "tier=openblas"],
      ["format", "int8", "openblas", "ref"]),
     ("an unknown policy", ["--model", DEMO, "--set", "kv_policy=forgetful"], ["kv_policy", "forgetful", "full"]),

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Weights in bf16 and int8 have one answer each: the same bits for every number of ranks, shares and threads, alone
+"""Weights in bf16, int8 and int4 have one answer each: the same bits for every number of ranks, shares and threads, alone
 and in company. The format is what the service says, what a job's record holds, and what ranks must agree on."""
+import itertools
 import json
 import re
 import urllib.request
@@ -9,7 +10,7 @@ import urllib.request
 import harness
 from harness import Answer, assert_same_answer, make_spec, patience
 
-FORMATS = ("bf16", "int8")
+FORMATS = ("bf16", "int8", "int4")
 SHORT, LONG = [59, 79, 62, 76, 19, 27, 72, 18, 9, 84, 62], list(range(5, 46))
 
 # Ranks (0: no mpirun) and options; the shares leave a rank without a head.
@@ -62,7 +63,7 @@ class Formats(harness.Case):
             all_answers = {"f32": self.reference(model)}
             for weights in FORMATS:
                 all_answers[weights] = self.check_ways(model, weights)
-            for one, other in (("f32", "bf16"), ("f32", "int8"), ("bf16", "int8")):
+            for one, other in itertools.combinations(("f32",) + FORMATS, 2):
                 differing = [name for name in all_answers[one]
                              if all_answers[one][name].logprobs != all_answers[other][name].logprobs]
                 self.assertTrue(differing, "%s and %s, and not one bit of a log-probability differs" % (one, other))
@@ -105,7 +106,7 @@ class Formats(harness.Case):
 
     def test_fewer_bytes_are_held_and_each_rank_holds_its_own_rows(self):
         (plain,) = self.weight_bytes(0, "f32")
-        for weights, least, most in (("bf16", 0.5, 0.55), ("int8", 0.25, 0.35)):
+        for weights, least, most in (("bf16", 0.5, 0.55), ("int8", 0.25, 0.35), ("int4", 0.14, 0.2)):
             (whole,) = self.weight_bytes(0, weights)
             self.assertGreaterEqual(whole, least * plain, weights)
             self.assertLessEqual(whole, most * plain, weights)

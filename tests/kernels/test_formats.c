@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/kernels/test_formats.c - bf16 and int8 as docs/numerics.md#weight-formats defines them.
+ * tests/kernels/test_formats.c - bf16, int8 and int4 as docs/numerics.md#weight-formats defines them.
  *
  * The reference tier is held against the processor's own flushing of denormals (bf16) and against
- * 64-bit integers (int8). Numbers are drawn so that sums meet every edge: ordinary ones, wide
+ * 64-bit integers (int8 and int4). Numbers are drawn so that sums meet every edge: ordinary ones, wide
  * exponents, products and sums near the smallest normal number, denormals, zeros of both signs,
  * infinities and NaN.
  *
@@ -244,9 +244,50 @@ static float int8_by_definition(const float *w, const float *x, int32_t n)
     return isnan(y) ? NAN : y;
 }
 
-static void check_int8(const struct kern_ctx *ctx, int32_t cols, uint64_t seed)
+/* A group of int4 from its definition: the integers, and the scale. */
+static float int4_group_by_definition(const float *w, int32_t n, int64_t *integers)
 {
-    enum { ROWS = 19, POS = 5 };
+    float extreme = 0.0f;
+    for (int32_t i = n; i-- > 0;) /* from the end: the first of equal ones stays */
+        if (fabsf(w[i]) >= fabsf(extreme))
+            extreme = w[i];
+    float scale = kern_bf16_widen(kern_bf16_round(-extreme / 8.0f));
+    for (int32_t i = 0; i < n; i++) {
+        long q = scale == 0.0f ? 0 : lrintf(w[i] / scale);
+        integers[i] = q > 7 ? 7 : q < -8 ? -8 : q;
+    }
+    return scale;
+}
+
+static float int4_by_definition(const float *w, const float *x, int32_t n)
+{
+    float largest = 0.0f, y = 0.0f;
+    for (int32_t i = 0; i < n; i++) {
+        if (!isfinite(x[i]))
+            return NAN;
+        largest = fmaxf(largest, fabsf(x[i]));
+    }
+    float scale_x = largest / 127.0f;
+    for (int32_t begin = 0; begin < n; begin += 32) {
+        int64_t integers[32], sum = 0;
+        int32_t count = n - begin < 32 ? n - begin : 32;
+        float scale = int4_group_by_definition(w + begin, count, integers);
+        for (int32_t i = 0; i < count && scale_x > 0.0f; i++) {
+            int64_t b = lrintf(x[begin + i] / scale_x);
+            sum += integers[i] * (b > 127 ? 127 : b < -127 ? -127 : b);
+        }
+        y = fmaf((float)sum, scale, y);
+    }
+    y *= scale_x;
+    return isnan(y) ? NAN : y;
+}
+
+/* Every row and position against `by_definition`. */
+static void check_integers(const struct kern_ctx *ctx, enum kern_format format,
+                           float (*by_definition)(const float *w, const float *x, int32_t n),
+                           int32_t cols, uint64_t seed)
+{
+    enum { ROWS = 19, POS = 11 };
     size_t n = (size_t)cols;
     float *w = ltd_alloc(ROWS * n, sizeof *w), *x = ltd_alloc(POS * n, sizeof *x);
     float y[ROWS * POS];
@@ -260,32 +301,112 @@ static void check_int8(const struct kern_ctx *ctx, int32_t cols, uint64_t seed)
         x[2 * n + i] = 0.0f;
     }
     x[3 * n + n / 2] = seed % 2 ? INFINITY : NAN;
-    struct kern_mat mat = pack(ctx, KERN_INT8, w, KERN_DTYPE_F32, ROWS, cols);
+    struct kern_mat mat = pack(ctx, format, w, KERN_DTYPE_F32, ROWS, cols);
     ctx->ops->matmul(ctx, y, &mat, x, POS);
     for (size_t p = 0; p < POS; p++)
         for (size_t r = 0; r < ROWS; r++) {
-            float expected = int8_by_definition(w + r * n, x + p * n, cols);
+            float expected = by_definition(w + r * n, x + p * n, cols);
             if (memcmp(&y[p * ROWS + r], &expected, sizeof expected) != 0)
-                fail_msg("tier %s, K %d, row %zu, position %zu: %a, expected %a", ctx->ops->name,
-                         cols, r, p, (double)y[p * ROWS + r], (double)expected);
+                fail_msg("tier %s, %s, K %d, row %zu, position %zu: %a, expected %a",
+                         ctx->ops->name, kern_format_name(format), cols, r, p,
+                         (double)y[p * ROWS + r], (double)expected);
         }
     kern_mat_fini(&mat);
     ltd_free(w);
     ltd_free(x);
 }
 
-static void int8_is_the_exact_sum_of_its_integers_times_both_scales(void **state)
+static void check_every_tier(enum kern_format format,
+                             float (*by_definition)(const float *w, const float *x, int32_t n))
 {
-    static const int32_t lengths[] = {1, 2, 3, 31, 64, 65, 127, 1000, 5280, 17920};
-    (void)state;
+    static const int32_t lengths[] = {1, 2, 3, 31, 33, 64, 65, 127, 1000, 5280, 17920};
+    int n_tiers = 0;
     for (int32_t t = 0; t < kern_tier_count(); t++) {
         struct kern_tier_info info;
         kern_tier_describe(t, &info);
         struct kern_ctx ctx = info.available ? context(info.name) : (struct kern_ctx){0};
-        if (!ctx.ops || !kern_tier_has(ctx.ops, KERN_INT8))
+        if (!ctx.ops || !kern_tier_has(ctx.ops, format))
             continue;
+        n_tiers++;
         for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++)
-            check_int8(&ctx, lengths[l], l);
+            check_integers(&ctx, format, by_definition, lengths[l], l);
+    }
+    assert_true(n_tiers > 0);
+}
+
+static void int8_is_the_exact_sum_of_its_integers_times_both_scales(void **state)
+{
+    (void)state;
+    check_every_tier(KERN_INT8, int8_by_definition);
+}
+
+static void int4_is_the_fused_sum_of_its_groups_times_the_positions_scale(void **state)
+{
+    (void)state;
+    check_every_tier(KERN_INT4, int4_by_definition);
+}
+
+/* The largest sums that a group can have: every integer but one is 7, or -8. */
+static void int4_sums_of_the_largest_integers_are_exact(void **state)
+{
+    enum { COLS = 96 };
+    float w[2][COLS], x[2][COLS], y[4];
+    (void)state;
+    for (int i = 0; i < COLS; i++) {
+        w[0][i] = i % 32 == 5 ? 8.0f : -7.0f; /* the scale is -1 */
+        w[1][i] = 8.0f;
+        x[0][i] = 127.0f;
+        x[1][i] = -127.0f;
+    }
+    for (int32_t t = 0; t < kern_tier_count(); t++) {
+        struct kern_tier_info info;
+        kern_tier_describe(t, &info);
+        struct kern_ctx ctx = info.available ? context(info.name) : (struct kern_ctx){0};
+        if (!ctx.ops || !kern_tier_has(ctx.ops, KERN_INT4))
+            continue;
+        struct kern_mat mat = pack(&ctx, KERN_INT4, w, KERN_DTYPE_F32, 2, COLS);
+        ctx.ops->matmul(&ctx, y, &mat, x[0], 2);
+        const float expected[4] = {3 * 127.0f * (8 - 31 * 7), 3 * 127.0f * 32 * 8,
+                                   3 * 127.0f * (31 * 7 - 8), -3 * 127.0f * 32 * 8};
+        for (int i = 0; i < 4; i++)
+            if (y[i] != expected[i])
+                fail_msg("tier %s, result %d: %g, expected %g", ctx.ops->name, i, (double)y[i],
+                         (double)expected[i]);
+        kern_mat_fini(&mat);
+    }
+}
+
+/* Embedding rows: of every tier the same numbers, each the nearest that its group can say. */
+static void int4_rows_are_integers_times_the_scale_of_their_group(void **state)
+{
+    enum { ROWS = 37, COLS = 173 };
+    static float w[ROWS * COLS], row[COLS];
+    (void)state;
+    random_fill(w, ROWS * COLS, 0.05f, 11);
+    for (int32_t t = 0; t < kern_tier_count(); t++) {
+        struct kern_tier_info info;
+        kern_tier_describe(t, &info);
+        struct kern_ctx ctx = info.available ? context(info.name) : (struct kern_ctx){0};
+        if (!ctx.ops || !kern_tier_has(ctx.ops, KERN_INT4))
+            continue;
+        struct kern_mat mat = pack(&ctx, KERN_INT4, w, KERN_DTYPE_F32, ROWS, COLS);
+        for (int32_t r = 0; r < ROWS; r++) {
+            ctx.ops->mat_row(&ctx, &mat, r, row);
+            for (int32_t c = 0; c < COLS; c++) {
+                int64_t integers[32];
+                int32_t begin = c / 32 * 32, count = COLS - begin < 32 ? COLS - begin : 32;
+                float scale = int4_group_by_definition(w + r * COLS + begin, count, integers);
+                float expected = (float)integers[c - begin] * scale;
+                if (row[c] != expected)
+                    fail_msg("tier %s, row %d, column %d: %a, expected %a", ctx.ops->name, r, c,
+                             (double)row[c], (double)expected);
+                /* Only the far end of the side without an eighth step can be off by more. */
+                float off = fabsf(row[c] - w[r * COLS + c]);
+                assert_true(off <= 0.51f * fabsf(scale) ||
+                            (integers[c - begin] == 7 && off <= 1.05f * fabsf(scale)));
+            }
+        }
+        kern_mat_fini(&mat);
     }
 }
 
@@ -356,6 +477,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(flushing_looks_at_the_number_rounded_without_an_end_of_exponents),
         cmocka_unit_test(bf16_keeps_halves_and_rounds_wider_storage),
         cmocka_unit_test(int8_is_the_exact_sum_of_its_integers_times_both_scales),
+        cmocka_unit_test(int4_is_the_fused_sum_of_its_groups_times_the_positions_scale),
+        cmocka_unit_test(int4_sums_of_the_largest_integers_are_exact),
+        cmocka_unit_test(int4_rows_are_integers_times_the_scale_of_their_group),
         cmocka_unit_test(int8_sums_of_the_largest_integers_do_not_overflow),
         cmocka_unit_test(weights_that_a_format_cannot_keep_are_refused_by_place),
     };

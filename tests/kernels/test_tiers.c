@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tests/kernels/test_tiers.c - every tier gives the bits of the reference where a format has one
- * definition (bf16, int8), and those of its documented order where the order is its own (f32 of avx2).
+ * definition (bf16, int8, int4), and those of its documented order where the order is its own (f32 of avx2).
  *
  * Inputs are random and meet every edge (special.h); activations carry bits below bf16, so that their
  * rounding is compared, too. In one turn all formats get the same shapes and numbers.
@@ -83,7 +83,7 @@ static void compare(const struct kern_ops *ops, const struct kern_ops *ref, enum
                      (double)found[i], (double)expected[i]);
 }
 
-static void bf16_and_int8_have_the_bits_of_the_reference_in_every_tier(void **state)
+static void formats_but_f32_have_the_bits_of_the_reference_in_every_tier(void **state)
 {
     static const int32_t lengths[] = {1, 2, 3, 16, 31, 32, 33, 47, 63, 64, 65, 96, 127, 130, 200};
     const struct kern_ops *ref = kern_tier_find("ref", NULL);
@@ -174,7 +174,7 @@ static void the_callers_treatment_of_denormals_stays(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bf16_and_int8_have_the_bits_of_the_reference_in_every_tier),
+        cmocka_unit_test(formats_but_f32_have_the_bits_of_the_reference_in_every_tier),
         cmocka_unit_test(f32_of_avx2_is_two_chains_per_tile),
         cmocka_unit_test(the_callers_treatment_of_denormals_stays),
     };
