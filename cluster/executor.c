@@ -424,6 +424,9 @@ static int check_entry(struct clus_executor *ex, const struct clus_entry *entry,
         return refuse(why, "seq", entry->seq, limits->n_seqs);
     if (entry->position < 0 || entry->position >= limits->block_size)
         return refuse(why, "position", entry->position, limits->block_size);
+    if (entry->flags & CLUS_EARLY && !model_core_has_early(ex->config.core))
+        return ltd_fail(why, LTD_E_INVALID,
+                        "tick: row %d takes an early step, but there is no early copy", entry->row);
     return check_entry_row(ex, entry, why) || check_entry_seq(ex, entry, why) ||
                    check_entry_page(ex, entry, why)
                ? -1
@@ -601,6 +604,7 @@ static int step_entries(struct clus_executor *ex, const struct clus_tick *tick, 
             .latent = row_latent(ex, entry->row),
             .previous = row_previous(ex, entry->row),
             .e = row_injected(ex, entry->row),
+            .is_early = entry->flags & CLUS_EARLY,
             .want = wanted(entry->flags),
         };
     }

@@ -369,7 +369,7 @@ static int read_starts(struct ltd_cursor *c, struct clus_tick_buf *buf, int32_t 
 
 static int read_entry(struct ltd_cursor *c, struct clus_entry *entry, struct ltd_err *err)
 {
-    const uint32_t known = CLUS_WANT_LATENT | CLUS_WANT_VALUE;
+    const uint32_t known = CLUS_WANT_LATENT | CLUS_WANT_VALUE | CLUS_EARLY;
     if (read_index(c, "row", &entry->row, err) || read_index(c, "seq", &entry->seq, err) ||
         read_index(c, "position", &entry->position, err) ||
         read_index(c, "step_idx", &entry->step_idx, err))

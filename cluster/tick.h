@@ -35,7 +35,7 @@
 
 /* Changes whenever a byte of the stream changes its meaning; ranks of two versions refuse each
  * other in the handshake. */
-#define CLUS_STREAM_VERSION 2
+#define CLUS_STREAM_VERSION 3
 
 /* What the group was started with; every rank has the same values (the handshake compares). */
 struct clus_limits {
@@ -89,6 +89,7 @@ struct clus_start {
 #define CLUS_WANT_COSINE       4u /* or MODEL_VALUE_COSINE: at most one of the three */
 #define CLUS_WANT_ACCELERATION 8u /* or MODEL_VALUE_ACCELERATION */
 #define CLUS_WANT_VALUE        14u /* any of them */
+#define CLUS_EARLY             16u /* the step is made with the early copy of the recurrent block */
 
 /* One slot of the tick: the position in `row` takes step `step_idx`. A row occurs once per tick,
  * and the entries of one sequence stand in ascending order of position. */
@@ -97,7 +98,7 @@ struct clus_entry {
     int32_t seq;      /* the same at all steps of a row */
     int32_t position; /* that of the row's start */
     int32_t step_idx; /* the row's next step: 0, 1, 2, ... without a gap */
-    uint32_t flags;   /* CLUS_WANT_* */
+    uint32_t flags;   /* CLUS_WANT_*, CLUS_EARLY */
 };
 
 struct clus_tick {

@@ -75,6 +75,7 @@ struct sequence {
 struct mixer {
     const struct clus_limits *limits;
     uint64_t random;
+    bool has_early;
     struct sequence seqs[N_SEQS];
     int32_t n_refs[N_PAGES];             /* of each page: sequences that have it */
     int32_t kept[PAGES_PER_SEQ], n_kept; /* full pages that a closed sequence left */
@@ -237,7 +238,8 @@ static void mix_begin(struct mixer *m, int32_t idx)
 static uint32_t mix_flags(struct mixer *m)
 {
     static const uint32_t values[] = {0, CLUS_WANT_DIFF, CLUS_WANT_COSINE, CLUS_WANT_ACCELERATION};
-    return values[draw(m, 4)] | (draw(m, 2) ? CLUS_WANT_LATENT : 0);
+    uint32_t flags = values[draw(m, 4)] | (draw(m, 2) ? CLUS_WANT_LATENT : 0);
+    return m->has_early && draw(m, 2) ? flags | CLUS_EARLY : flags;
 }
 
 static void mix_step(struct mixer *m, int32_t idx)
@@ -292,6 +294,7 @@ int driver_mixed(const struct driver_port *port, const struct clus_limits *limit
         return ltd_fail(err, LTD_E_EXHAUSTED, "driver: no memory");
     m->limits = limits;
     m->random = seed;
+    m->has_early = port->has_early;
     for (int32_t i = 0; i < limits->n_pages; i++)
         m->free_pages[m->n_free_pages++] = i;
     for (int32_t i = 0; i < limits->n_rows; i++)

@@ -8,6 +8,7 @@
 #ifndef LATENTD_TESTS_CLUSTER_DRIVER_H
 #define LATENTD_TESTS_CLUSTER_DRIVER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -22,6 +23,7 @@ struct driver_port {
     int (*run)(void *arg, const struct clus_tick *tick, struct clus_reply *reply,
                struct ltd_err *err);
     void *arg;
+    bool has_early; /* the ranks hold an early copy: driver_mixed uses it for some of the steps */
 };
 
 /* Limits that fit the golden models and the streams below. */

@@ -241,7 +241,7 @@ static int read_prompt(const struct seat *seat, int32_t *prompt, struct ltd_err 
 
 static int answers(struct seat *seat, struct ltd_err *err)
 {
-    const struct driver_port port = {run_tick, seat};
+    const struct driver_port port = {.run = run_tick, .arg = seat};
     uint64_t hash;
     int32_t prompt[N_PROMPT], tokens[N_NEW], n_ranks;
     const struct driver_generation what = {prompt, N_PROMPT, N_NEW, 8, 4};

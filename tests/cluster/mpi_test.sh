@@ -115,7 +115,7 @@ refusals() {
         echo "$what: ${heard#3 }"
     done <<END
 model|model hash "feedbeef", expected "
-version|stream version 99, expected 2 of rank 0
+version|stream version 99, expected 3 of rank 0
 build|build "another build", expected "
 tier|tiers none, expected
 kv|KV format "bf16", expected "f32" of rank 0

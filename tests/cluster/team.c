@@ -90,7 +90,10 @@ static void create_member(struct team *team, int32_t rank, const struct team_spe
                                          .max_slots = team->limits.max_batch,
                                          .max_positions = team->limits.block_size,
                                          .n_pages = team->limits.n_pages,
-                                         .kv_format = spec->kv_format};
+                                         .kv_format = spec->kv_format,
+                                         .format = spec->format,
+                                         .has_early = spec->has_early,
+                                         .early_format = spec->early_format};
     self->team = team;
     self->rank = rank;
     ltd_bytes_init(&self->reply_bytes);
@@ -132,7 +135,8 @@ struct team *team_create(const struct team_spec *spec)
     const struct model_border_options options = {.max_batch = team->limits.max_batch,
                                                  .max_positions = team->limits.block_size,
                                                  .n_pages = team->limits.n_pages,
-                                                 .kv_format = spec->kv_format};
+                                                 .kv_format = spec->kv_format,
+                                                 .format = spec->format};
     team->border = model_border_create(team->ckpt, &ctx, &options, &err);
     check(!team->border, "border", &err);
     team->n_ranks = spec->n_ranks;
@@ -245,5 +249,6 @@ void team_expect_refused(struct team *team, const struct clus_tick *tick, const 
 
 struct driver_port team_port(struct team *team)
 {
-    return (struct driver_port){team_run, team};
+    bool has_early = model_core_has_early(team->members[0].core);
+    return (struct driver_port){team_run, team, has_early};
 }

@@ -6,6 +6,8 @@
 #ifndef LATENTD_TESTS_CLUSTER_TEAM_H
 #define LATENTD_TESTS_CLUSTER_TEAM_H
 
+#include <stdbool.h>
+
 #include "cluster/executor.h"
 #include "driver.h"
 
@@ -21,6 +23,9 @@ struct team_spec {
     int32_t n_ranks;
     int32_t n_threads;
     enum model_kv_format kv_format;
+    enum kern_format format;
+    bool has_early; /* with a second copy of the recurrent block, in early_format */
+    enum kern_format early_format;
 };
 
 /* Fails the running test on any error. */

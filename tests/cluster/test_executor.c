@@ -200,6 +200,30 @@ static void replies_are_the_same_bytes_with_keys_and_values_in_bf16(void **state
     expect_equal_hash(&spec, expected);
 }
 
+/* Any step may be early, also one behind a late one: ranks do as they are told. */
+static void replies_are_the_same_bytes_with_early_and_late_steps_in_one_tick(void **state)
+{
+    (void)state;
+    struct team_spec spec = one;
+    spec.tier = "auto";
+    spec.format = KERN_BF16;
+    uint64_t all_late = hash_of_mixed_stream(&spec);
+    spec.has_early = true;
+    spec.early_format = KERN_INT8;
+    uint64_t expected = hash_of_mixed_stream(&spec);
+    assert_true(expected != all_late);
+    spec.n_ranks = 3;
+    spec.shares = "1,0.01,2";
+    expect_equal_hash(&spec, expected);
+    spec.n_ranks = 5;
+    spec.shares = NULL;
+    spec.n_threads = 2;
+    expect_equal_hash(&spec, expected);
+    spec.tier = "ref"; /* these formats have one definition */
+    spec.n_ranks = 1;
+    expect_equal_hash(&spec, expected);
+}
+
 static void other_streams_give_other_replies(void **state)
 {
     (void)state;
@@ -349,6 +373,8 @@ static void entries_that_contradict_their_row_are_refused(void **state)
     expect_entry_refused(&bed, (struct clus_entry){2, 1, 0, 1, 0},
                          "row 2 at step 1 does not hold position 0 of seq 1");
     expect_entry_refused(&bed, (struct clus_entry){2, 2, 0, 1, 0}, "lies behind its 0 pages");
+    expect_entry_refused(&bed, (struct clus_entry){2, 0, 0, 1, CLUS_EARLY},
+                         "row 2 takes an early step, but there is no early copy");
     const struct clus_entry twice[] = {{2, 0, 0, 1, 0}, {2, 0, 0, 1, 0}};
     const struct clus_tick tick = {.entries = twice, .n_entries = 2};
     expect_refused(&bed, &tick, "row 2 has two entries");
@@ -539,6 +565,7 @@ int main(void)
         cmocka_unit_test(replies_are_the_same_bytes_for_any_shares),
         cmocka_unit_test(replies_are_the_same_bytes_in_the_portable_tier),
         cmocka_unit_test(replies_are_the_same_bytes_with_keys_and_values_in_bf16),
+        cmocka_unit_test(replies_are_the_same_bytes_with_early_and_late_steps_in_one_tick),
         cmocka_unit_test(other_streams_give_other_replies),
         cmocka_unit_test(stream_gives_the_same_replies_on_an_executor_that_was_used_before),
         cmocka_unit_test(values_are_those_of_the_latents_before_and_after),

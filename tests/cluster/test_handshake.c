@@ -148,8 +148,8 @@ static void each_disagreement_names_rank_host_and_both_values(void **state)
     offers[1].limits.n_pages = 13;
     assert_refused(offers, "rank 1 on host beta: limit n_pages 13, expected 12 of rank 0");
     make_offers(offers);
-    offers[1].stream_version = 3;
-    assert_refused(offers, "rank 1 on host beta: stream version 3, expected 2 of rank 0");
+    offers[1].stream_version = 4;
+    assert_refused(offers, "rank 1 on host beta: stream version 4, expected 3 of rank 0");
     make_offers(offers);
     strcpy(offers[2].kv_format, "f32");
     assert_refused(offers, "rank 2 on host gamma: KV format \"f32\", expected \"bf16\" of rank 0");

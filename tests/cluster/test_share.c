@@ -427,7 +427,7 @@ static void mixed_streams_share_and_release_pages(void **state)
     (void)state;
     struct team *team = team_create(&one);
     struct counter counter = {.inner = team_port(team)};
-    const struct driver_port port = {count, &counter};
+    const struct driver_port port = {.run = count, .arg = &counter};
     if (driver_mixed(&port, team_limits(team), 2, 150, &hash, &err))
         fail_msg("%s", err.msg);
     if (counter.n_shared < 10 || counter.n_released < 10)

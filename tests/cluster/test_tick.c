@@ -40,7 +40,7 @@ static const struct clus_start starts[] = {
     {.row = 7, .position = 63, .kind = CLUS_START_GIVEN, .latent = vector_b, .injected = vector_a},
 };
 static const struct clus_entry entries[] = {
-    {0, 3, 3, 0, CLUS_WANT_LATENT},       {5, 3, 4, 31, 0},
+    {0, 3, 3, 0, CLUS_WANT_LATENT},       {5, 3, 4, 31, CLUS_EARLY},
     {7, 0, 63, 2, CLUS_WANT_DIFF},        {1, 0, 2, 9, CLUS_WANT_COSINE | CLUS_WANT_LATENT},
     {2, 1, 6, 9, CLUS_WANT_ACCELERATION},
 };
@@ -180,7 +180,7 @@ static void bytes_of_the_stream_are_little_endian_and_fixed(void **state)
                                    .entries = &entry,
                                    .n_entries = 1};
     const uint8_t expected[] = {
-        'L', 'D', 'T', 'S', 2, 0, 0, 0, 1, 0, 0, 0, 0x22, 0x11, 0, 0, 0, 0, 0, 0,  /* head, id */
+        'L', 'D', 'T', 'S', 3, 0, 0, 0, 1, 0, 0, 0, 0x22, 0x11, 0, 0, 0, 0, 0, 0,  /* head, id */
         0,   0,   0,   0,   1, 0, 0, 0, 1, 0, 0, 0, 0,    0,    0, 0, 1, 0, 0, 0,  /* counts */
         8,   7,   0,   0,                                                          /* released */
         3,   0,   0,   0,   4, 0, 0, 0, 6, 5, 0, 0, 1,    0,    0, 0,              /* page */
@@ -317,7 +317,7 @@ static void foreign_headers_are_named(void **state)
 {
     (void)state;
     expect_refusal(0, 0x12345678, "magic 12345678");
-    expect_refusal(4, 1, "version 1, expected 2");
+    expect_refusal(4, 2, "version 2, expected 3");
     expect_refusal(8, 0, "message kind 0");
     expect_refusal(8, 5, "message kind 5");
     expect_refusal(8, CLUS_MSG_STOP, "expected a tick");
@@ -334,7 +334,7 @@ static void fields_out_of_form_are_named(void **state)
     struct ltd_bytes bytes = encode_tick(&sample);
     size_t last_flags = bytes.len - 4;
     ltd_bytes_fini(&bytes);
-    expect_refusal(last_flags, 16, "entry flags 0x10, known are 0xf");
+    expect_refusal(last_flags, 32, "entry flags 0x20, known are 0x1f");
     expect_refusal(last_flags, CLUS_WANT_DIFF | CLUS_WANT_COSINE, "more than one value");
     expect_refusal(last_flags, CLUS_WANT_LATENT | CLUS_WANT_COSINE | CLUS_WANT_ACCELERATION,
                    "more than one value");
