@@ -72,6 +72,11 @@ static int print_model(const Latentd__V1__Model *m, struct ltd_err *err)
     cli_table_cell(&t, "temperature %g, %" PRIu32 " tokens", m->default_temperature,
                    m->default_max_tokens);
     add_bytes(&t, "weights", m->format);
+    if (m->early_format.len > 0) {
+        cli_table_cell(&t, "early steps");
+        cli_table_cell(&t, "%.*s, %" PRIu32 " by default", (int)m->early_format.len,
+                       (const char *)m->early_format.data, m->default_early_steps);
+    }
     add_bytes(&t, "tier", m->tier);
     cli_table_cell(&t, "kv cache");
     cli_table_cell(&t, "%.*s, %.*s, %" PRIu64 " bytes a position", (int)m->kv_policy.len,

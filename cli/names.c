@@ -131,6 +131,7 @@ void cli_job_fields(struct cli_json *j, const Latentd__V1__Job *job)
     cli_json_bool(j, "done", job->done);
     cli_json_u64(j, "seed", job->seed);
     cli_json_bytes(j, "tier", job->tier);
+    cli_json_u64(j, "early_steps", job->early_steps);
     cli_json_u64(j, "prompt_tokens", job->prompt_tokens);
     cli_json_u64(j, "total_steps", job->total_steps);
     cli_json_u64(j, "last_seq", job->last_seq);

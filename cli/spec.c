@@ -27,6 +27,10 @@ const struct cli_option cli_depth_rows[] = {
     {"tokenwise", CLI_FLAG, DEPTH_ROW(tokenwise), NULL,
      "every token of the prompt thinks by itself, one after the other, instead of the prompt as a "
      "whole"},
+    {"early-steps", CLI_U32, DEPTH_ROW(early_steps), "N",
+     "the first steps of each position in the daemon's early format; 0 is none, and what is not "
+     "said "
+     "is the daemon's default"},
     {"init-scale", CLI_NUMBER, DEPTH_ROW(init_scale), "X",
      "scale of the random initial latent; 0 starts from zero"},
     {"seed", CLI_U64, DEPTH_ROW(seed), "N",
@@ -183,8 +187,12 @@ Latentd__V1__Depth *cli_depth_build(const struct cli_depth_args *args,
     latentd__v1__depth__init(&out->depth);
     out->depth.tokenwise = args->tokenwise;
     *failed = build_mode(args, out, err) != 0;
-    bool says_something =
-        out->depth.mode_case != LATENTD__V1__DEPTH__MODE__NOT_SET || args->tokenwise;
+    if (args->early_steps.set) {
+        out->depth.early_steps_set_case = LATENTD__V1__DEPTH__EARLY_STEPS_SET_EARLY_STEPS;
+        out->depth.early_steps = args->early_steps.value;
+    }
+    bool says_something = out->depth.mode_case != LATENTD__V1__DEPTH__MODE__NOT_SET ||
+                          args->tokenwise || args->early_steps.set;
     return *failed || !says_something ? NULL : &out->depth;
 }
 

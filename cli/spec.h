@@ -30,6 +30,7 @@ struct cli_depth_args {
     struct cli_u32 max_steps;
     struct cli_u32 check_every;
     bool tokenwise;
+    struct cli_u32 early_steps;
     struct cli_number init_scale;
     struct cli_u64 seed;
     const char *model;
@@ -64,7 +65,7 @@ struct cli_job_args {
 extern const struct cli_option cli_depth_rows[];
 extern const struct cli_option cli_prompt_rows[];
 extern const struct cli_option cli_job_rows[];
-#define CLI_N_DEPTH_ROWS  10
+#define CLI_N_DEPTH_ROWS  11
 #define CLI_N_PROMPT_ROWS 3
 #define CLI_N_JOB_ROWS    17
 

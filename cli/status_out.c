@@ -39,6 +39,8 @@ void cli_model_field(struct cli_json *j, const Latentd__V1__Model *model)
     cli_json_bool(j, "has_chat", model->has_chat);
     cli_json_bytes(j, "tier", model->tier);
     cli_json_bytes(j, "format", model->format);
+    cli_json_bytes(j, "early_format", model->early_format);
+    cli_json_u64(j, "default_early_steps", model->default_early_steps);
     cli_json_u32s(j, "end_tokens", model->end_tokens, model->n_end_tokens);
     cli_json_double(j, "default_temperature", model->default_temperature);
     cli_json_u64(j, "default_max_tokens", model->default_max_tokens);
@@ -157,6 +159,7 @@ static void work_fields(struct cli_json *j, const Latentd__V1__ClusterStatus *st
     cli_json_u64(j, "decode_positions", status->decode_positions);
     cli_json_u64(j, "prefill_positions", status->prefill_positions);
     cli_json_u64(j, "replay_positions", status->replay_positions);
+    cli_json_u64(j, "early_positions", status->early_positions);
     cli_json_u64(j, "max_batch", status->max_batch);
     cli_json_double(j, "tick_ms_mean", status->tick_ms_mean);
     histogram_field(j, "tick_ms", status->tick_ms);

@@ -295,6 +295,7 @@ static int open_parts(struct app *app, struct ltd_err *err)
         .queue = app->service.queue,
         .tier = app->served->tier,
         .numerics = app->served->numerics,
+        .early_format = app->served->early_format,
         .fails_foreign = strcmp(config->other_numerics, "fail") == 0,
         .is_durable = app->is_durable,
         /* A byte that is no UTF-8 becomes a replacement character of three. */

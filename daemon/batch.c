@@ -91,7 +91,7 @@ static void add_entry(struct batch *batch, struct run *run, int32_t position)
         .seq = run->seq,
         .position = position,
         .step_idx = run->step_idx,
-        .flags = run_wants(run, position),
+        .flags = run_wants(run, position) | (run_is_early(run) ? CLUS_EARLY : 0),
     };
 }
 

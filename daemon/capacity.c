@@ -30,6 +30,10 @@ static int plan_depth(const struct config *config, const struct model_config *mo
         return ltd_fail(err, LTD_E_INVALID, "max_steps: found %lld, expected at most %d",
                         (long long)config->max_steps, MODEL_MAX_STEPS);
     out->default_steps = least(model->default_steps, out->max_steps);
+    if (config->early_steps > out->max_steps)
+        return ltd_fail(err, LTD_E_INVALID,
+                        "early_steps: found %lld, expected at most %d (max_steps)",
+                        (long long)config->early_steps, out->max_steps);
     return 0;
 }
 

@@ -526,27 +526,43 @@ static void list_tiers_with(enum kern_format format, char *out, size_t size)
 }
 
 /* Each of the two may be right by itself; a value that is not has its own mistake. */
-static void check_format(struct loader *l)
+static void check_format(struct loader *l, const char *option, const char *value)
 {
     char tiers[120];
     enum kern_format format;
     const struct config *c = l->config;
     const struct kern_ops *ops =
         strcmp(c->tier, "auto") != 0 ? kern_tier_find(c->tier, NULL) : NULL;
-    if (!ops || kern_format_parse(c->format, &format) != 0 || kern_tier_has(ops, format))
+    if (!ops || kern_format_parse(value, &format) != 0 || kern_tier_has(ops, format))
         return;
     list_tiers_with(format, tiers, sizeof tiers);
-    mistake(l, where_set(l, "format"),
-            "format: found %s beside tier %s (%s), which has no such weights, expected a tier that "
+    mistake(l, where_set(l, option),
+            "%s: found %s beside tier %s (%s), which has no such weights, expected a tier that "
             "has them: %s",
-            c->format, c->tier, where_set(l, "tier"), tiers);
+            option, value, c->tier, where_set(l, "tier"), tiers);
+}
+
+static void check_early(struct loader *l)
+{
+    const struct config *c = l->config;
+    if (strcmp(c->early_format, c->format) == 0)
+        mistake(l, where_set(l, "early_format"),
+                "early_format: found %s, as format (%s), expected another one: the two copies "
+                "would be equal",
+                c->early_format, where_set(l, "format"));
+    if (c->early_steps && strcmp(c->early_format, "none") == 0)
+        mistake(l, where_set(l, "early_steps"),
+                "early_steps: found %lld without an early_format, expected 0 or an early_format",
+                (long long)c->early_steps);
 }
 
 static void check_together(struct loader *l)
 {
     const struct config *c = l->config;
     check_model(l);
-    check_format(l);
+    check_format(l, "format", c->format);
+    check_format(l, "early_format", c->early_format);
+    check_early(l);
     check_tls(l);
     check_writable(l, "ready_file", c->ready_file);
     check_writable(l, "tick_record", c->tick_record);

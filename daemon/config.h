@@ -55,6 +55,8 @@ struct config {
     char *log_level;
     char *tier;
     char *format;
+    char *early_format;
+    int64_t early_steps;
     int64_t threads;
     char *shares;
     char *control_interface;

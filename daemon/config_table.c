@@ -66,6 +66,16 @@ static bool check_format(const char *text, char *why)
     return false;
 }
 
+static bool check_early_format(const char *text, char *why)
+{
+    if (strcmp(text, "none") == 0)
+        return true;
+    if (check_format(text, why))
+        return true;
+    snprintf(why, CONFIG_WHY_BYTES, "expected none, f32, bf16, int8 or int4");
+    return false;
+}
+
 static bool check_tier(const char *text, char *why)
 {
     struct kern_tier_info info;
@@ -232,6 +242,18 @@ const struct config_option config_options[] = {
      "A step reads all weights of the recurrent block, so fewer bytes make it faster and need less "
      "memory. It changes answers and is part of what fixes their bytes; docs/numerics.md has how "
      "far each format is from f32. Where the files are BF16, bf16 rounds no weight."},
+    {FIELD(early_format), CONFIG_TYPE_TEXT, AT(early_format), "none", "", 0, 0, check_early_format,
+     "none, f32, bf16, int8 or int4", NULL, "Ranks and kernels",
+     "A second copy of the recurrent block, in this format, for the first steps of each thought; "
+     "how many of them, a job says (early_steps). none: one copy.",
+     "Early steps forgive more than late ones, so a cheaper format costs little there "
+     "(docs/numerics.md#ladder). Both copies are in memory. It changes answers of jobs with early "
+     "steps, and of no others."},
+    {FIELD(early_steps), CONFIG_TYPE_INT, AT(early_steps), "0", "steps", 0, 4096, NULL, "", NULL,
+     "Ranks and kernels",
+     "How many steps of each position jobs make with the early copy when they do not say; at most "
+     "max_steps.",
+     "Needs early_format. It changes answers; each job records how many it was."},
     {FIELD(threads), CONFIG_TYPE_INT, AT(threads), "0", "threads", 0, 1024, NULL, "", "--threads",
      "Ranks and kernels",
      "Kernel threads of each rank. 0: the processors this process may use, divided by the ranks "

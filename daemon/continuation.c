@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/job_given.h"
+
 /* ---------------------------------------------------------------------------------- checks */
 
 /* Ended by itself: it would have ended there also with more tokens. */
@@ -119,8 +121,12 @@ static int rewrite_depth(struct continuation_spec *out, const struct continuatio
         (ask->more_steps && keep_depth(out, &out->last, err) != 0) ||
         keep_depths(out, from, from->n_written, end, err) != 0)
         return -1;
+    if (from->early_steps > 0) {
+        out->depth.early_steps_set_case = LATENTD__V1__DEPTH__EARLY_STEPS_SET_EARLY_STEPS;
+        out->depth.early_steps = from->early_steps;
+    }
     /* A spec that said nothing about depth still does so. */
-    if (from->spec->depth || out->depth.n_at > 0)
+    if (from->spec->depth || out->depth.n_at > 0 || from->early_steps > 0)
         out->spec.depth = &out->depth;
     return 0;
 }
@@ -214,6 +220,7 @@ int continuation_read(struct continuation *out, struct store *store, const struc
             .priority = job->priority,
             .n_written = r.n_written,
             .last_steps = r.last_steps,
+            .early_steps = (uint32_t)job_early_steps(job),
         };
         rc = continuation_rewrite(&out->next, &from, ask, err);
     }

@@ -44,6 +44,7 @@ struct continuation_from {
     uint32_t priority;                /* the last one it had */
     uint32_t n_written;               /* >= 1 */
     uint32_t last_steps;              /* of the last token */
+    uint32_t early_steps;             /* the ones it had, given or by default */
 };
 
 /* The new spec, and the parts of it that differ from the old one. Points into itself. */
@@ -68,7 +69,8 @@ int continuation_check(const struct job *job, const struct continuation_ask *ask
 /*
  * continuation_rewrite - the new spec. Pure.
  *
- * Changed: max_tokens is n_written + more_tokens; the seed is explicit; the priority is the old
+ * Changed: max_tokens is n_written + more_tokens; the seed is explicit, and so are early steps where
+ * there were any; the priority is the old
  * job's last one where the spec said another; depths of single tokens that will not be written are
  * dropped, and with more_steps that of the last token is set.
  *

@@ -134,7 +134,7 @@ static int name_numerics(const char *dir, struct served *served, struct ltd_err 
                                                  sizeof served->tier_id + sizeof served->kv_format +
                                                  sizeof served->kv_policy + sizeof text + 48,
                   "room for all parts");
-    static_assert(sizeof served->numerics + 64 <= JOB_NUMERICS_BYTES,
+    static_assert(sizeof served->numerics + JOB_GIVEN_BYTES <= JOB_NUMERICS_BYTES,
                   "a job records it, and what defaults gave the job");
     snprintf(served->numerics, sizeof served->numerics,
              "model %s, text %s, %s, tier %s, keys %s, %s", served->hash, text, served->format,
@@ -154,6 +154,8 @@ static void fill_facts(const struct rank_setup *setup, const char *dir, struct s
     snprintf(served->tier, sizeof served->tier, "%s", setup->kern.ops->name);
     kern_tier_id(setup->kern.ops, served->tier_id, sizeof served->tier_id);
     snprintf(served->format, sizeof served->format, "%s", kern_format_name(setup->format));
+    snprintf(served->early_format, sizeof served->early_format, "%s",
+             setup->has_early ? kern_format_name(setup->early_format) : "");
     snprintf(served->kv_policy, sizeof served->kv_policy, "%s", setup->capacity.policy_text);
     snprintf(served->kv_format, sizeof served->kv_format, "%s",
              model_kv_format_name(setup->capacity.kv_format));
@@ -169,6 +171,7 @@ int coordinator_load(struct coordinator *c, const struct rank_setup *setup,
 {
     *c = (struct coordinator){.config = config};
     fill_facts(setup, config->model, &c->served);
+    c->served.early_steps = (int32_t)config->early_steps;
     if (name_numerics(config->model, &c->served, err) != 0 || load_border(c, setup, err) != 0 ||
         load_tokenizer(c, config->model, &c->served, err) != 0)
         return -1;

@@ -47,6 +47,7 @@ struct engine_stats {
     uint64_t ticks;
     uint64_t tick_positions; /* decode + prefill + replay */
     uint64_t decode_positions, prefill_positions, replay_positions;
+    uint64_t early_positions;                 /* of tick_positions: with the early copy */
     uint64_t coda_positions, check_positions; /* the second is part of the first */
     uint64_t head_rows, check_rows;           /* the same */
     uint64_t preemptions;

@@ -44,6 +44,7 @@ struct engine_command {
 /* What is counted on the engine thread and copied out once per turn. */
 struct engine_counts {
     uint64_t ticks, decode_positions, prefill_positions, replay_positions, preemptions;
+    uint64_t early_positions;
     uint64_t prompt_tokens;
     double tick_ms[ENGINE_TICK_TIMES];
     struct engine_histogram tick_hist, batch_hist, queue_hist;

@@ -44,6 +44,8 @@ void engine_stats_tick(struct engine *engine, uint64_t ns)
     for (int32_t p = 0; p < engine->batch.n_parts; p++) {
         const struct batch_part *part = &engine->batch.parts[p];
         uint64_t n = (uint64_t)(part->entry_end - part->entry_begin);
+        if (run_is_early(part->run))
+            counts->early_positions += n;
         if (part->run->is_replay)
             counts->replay_positions += n;
         else if (part->run->call_begin < part->run->n_prompt)
@@ -70,6 +72,7 @@ static void fill_totals(struct engine_stats *stats, const struct engine *engine)
     stats->decode_positions = counts->decode_positions;
     stats->prefill_positions = counts->prefill_positions;
     stats->replay_positions = counts->replay_positions;
+    stats->early_positions = counts->early_positions;
     stats->tick_positions =
         counts->decode_positions + counts->prefill_positions + counts->replay_positions;
     stats->coda_positions = out->coda_positions;

@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/job_given.h"
 #include "daemon/job_live.h"
 
 #define PAGE_JOBS 256
@@ -93,11 +94,6 @@ static int read_tokens(struct reading *r, struct store *store, const struct job 
 
 /* ------------------------------------------------------------------------------ making the spec */
 
-/* What the accepting process gave a job whose spec leaves it open. */
-struct defaults {
-    int max_tokens, max_steps;
-};
-
 /* What is left of a time that began at `begin_us`; at least 1, because 0 means no limit. */
 static uint64_t left_ms(uint64_t limit_ms, int64_t begin_us, int64_t now_us)
 {
@@ -130,31 +126,32 @@ static void fix_depth(struct job_spec *spec, int32_t token, int32_t steps)
     depth->n_at++;
 }
 
-#define DEFAULTS_FORMAT ", max_tokens %d, max_steps %d"
-
 void live_name_numerics(const struct job_table *table, const struct job_spec *spec,
                         char text[JOB_NUMERICS_BYTES])
 {
-    snprintf(text, JOB_NUMERICS_BYTES, "%s" DEFAULTS_FORMAT, table->config.numerics,
-             spec->max_tokens, spec->depth.rule.max_steps);
+    struct job_given given = {.max_tokens = spec->max_tokens,
+                              .max_steps = spec->depth.rule.max_steps,
+                              .early_steps = spec->depth.early_steps};
+    if (given.early_steps > 0)
+        snprintf(given.early_format, sizeof given.early_format, "%s", table->config.early_format);
+    job_given_put(table->config.numerics, &given, text);
 }
 
-/* What defaults gave the job; zeros when its log does not say. False: other numerics. */
+/* What the job was given; zeros when its log does not say. False: other numerics. */
 static bool read_numerics(const struct job_table *table, const struct job *job,
-                          struct defaults *given)
+                          struct job_given *given)
 {
     const char *ours = table->config.numerics;
     size_t len = strlen(ours);
-    *given = (struct defaults){0};
-    if (strncmp(job->numerics, ours, len) != 0)
+    *given = (struct job_given){0};
+    if (strncmp(job->numerics, ours, len) != 0 || !job_given_take(job->numerics + len, given))
         return false;
-    return !job->numerics[len] ||
-           sscanf(job->numerics + len, DEFAULTS_FORMAT, &given->max_tokens, &given->max_steps) == 2;
+    return given->early_steps == 0 || strcmp(given->early_format, table->config.early_format) == 0;
 }
 
 /* What the spec leaves open is what it was when the job was accepted, whatever this process would
  * give it: an answer does not change in the middle. */
-static void fill_defaults(Latentd__V1__JobSpec *message, const struct defaults *given)
+static void fill_defaults(Latentd__V1__JobSpec *message, const struct job_given *given)
 {
     uint32_t max_steps = given->max_steps > 0 ? (uint32_t)given->max_steps : 0;
     Latentd__V1__Depth *depth = message->depth;
@@ -168,7 +165,7 @@ static void fill_defaults(Latentd__V1__JobSpec *message, const struct defaults *
 }
 
 /* A default depth follows from the model, unless the process allows less. */
-static int check_defaults(const struct job_spec *spec, const struct defaults *given,
+static int check_defaults(const struct job_spec *spec, const struct job_given *given,
                           struct ltd_err *err)
 {
     if (given->max_steps == 0 || spec->depth.rule.max_steps == given->max_steps)
@@ -192,7 +189,7 @@ static struct job_spec *decode_spec(struct job_table *table, const struct job *j
     ltd_bytes_fini(&wire);
     if (!message)
         return NULL;
-    struct defaults given;
+    struct job_given given;
     read_numerics(table, job, &given);
     fill_defaults(message, &given);
     struct job_spec *spec = decode(arg, message, err);
@@ -207,6 +204,7 @@ static struct job_spec *decode_spec(struct job_table *table, const struct job *j
 static void adopt(struct job_spec *spec, const struct job *job, struct reading *r)
 {
     spec->seed = job->seed;
+    spec->depth.early_steps = job_early_steps(job);
     spec->priority = (int32_t)job->priority;
     memcpy(spec->client, job->client, sizeof job->client);
     memcpy(spec->continues, job->continues, sizeof job->continues);
@@ -261,7 +259,7 @@ static int wait_for_numerics(struct job_table *table, const struct job *job, str
 /* 0: the job goes on as it is; -1 and `why`: it cannot. */
 static int check_numerics(const struct job_table *table, const struct job *job, struct ltd_err *why)
 {
-    struct defaults given;
+    struct job_given given;
     if (read_numerics(table, job, &given))
         return 0;
     ltd_fail(why, LTD_E_PRECONDITION,

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/job_given.h"
 #include "daemon/job_live.h"
 
 struct job_table *job_table_create(const struct job_table_config *config, struct ltd_err *err)
@@ -328,6 +329,8 @@ void job_table_continue(struct job_table *table, const struct job_continue *how,
     }
     struct job_spec *spec = how->decode(how->decode_arg, &c.next.spec, &err);
     if (spec) {
+        /* Also where the old spec left them open and this process would give others. */
+        spec->depth.early_steps = job_early_steps(how->job);
         spec->known = c.known;
         c.known = (struct spec_known){0};
         snprintf(spec->continues, sizeof spec->continues, "%s", how->job->id);

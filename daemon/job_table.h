@@ -40,6 +40,7 @@ struct job_table_config {
     struct work_queue *queue; /* borrowed */
     const char *tier;         /* borrowed: recorded with each job */
     const char *numerics;     /* borrowed: served.numerics, recorded with each job */
+    const char *early_format; /* borrowed: served.early_format, recorded with jobs of early steps */
     bool fails_foreign;       /* jobs of other numerics fail at restart, instead of waiting */
     bool is_durable;          /* the log outlives the process: what stops may go on later */
     /* All may be NULL. May this owner have one more job, LTD_E_EXHAUSTED otherwise; how many of an owner's jobs may be at work at once, 0 = any number; and each

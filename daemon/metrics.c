@@ -28,8 +28,11 @@ static void put_build(struct prom *w, const struct served *served)
     prom_family(w, "latentd_build_info", PROM_GAUGE, "What runs here; always 1.");
     prom_u64(w, 1, "version=\"%s\",build=\"%s\"", LATENTD_VERSION, build_label);
     prom_family(w, "latentd_model_info", PROM_GAUGE, "What is served; always 1.");
-    prom_u64(w, 1, "model=\"%s\",hash=\"%s\",tier=\"%s\",format=\"%s\",kv_format=\"%s\"", name,
-             served->hash, tier, served->format, served->kv_format);
+    prom_u64(w, 1,
+             "model=\"%s\",hash=\"%s\",tier=\"%s\",format=\"%s\",early_format=\"%s\","
+             "kv_format=\"%s\"",
+             name, served->hash, tier, served->format,
+             *served->early_format ? served->early_format : "none", served->kv_format);
 }
 
 /* --------------------------------------------------------------------------------- process */
@@ -68,8 +71,7 @@ static void put_process(struct prom *w, const struct served *served)
     struct rlimit files = {0};
     getrusage(RUSAGE_SELF, &usage);
     getrlimit(RLIMIT_NOFILE, &files);
-    prom_gauge(w, "latentd_process_start_time_seconds",
-               "When this process began, since 1970.",
+    prom_gauge(w, "latentd_process_start_time_seconds", "When this process began, since 1970.",
                (double)served->start_us * 1e-6);
     prom_family(w, "latentd_process_cpu_seconds_total", PROM_COUNTER,
                 "Processor time of rank 0's process, all threads.");
@@ -195,6 +197,9 @@ static void put_work(struct prom *w, const struct engine_stats *stats)
     prom_u64(w, stats->decode_positions, "kind=\"decode\"");
     prom_u64(w, stats->prefill_positions, "kind=\"prefill\"");
     prom_u64(w, stats->replay_positions, "kind=\"replay\"");
+    prom_counter(w, "latentd_early_steps_total",
+                 "Of those, the ones that were made with the early copy of the recurrent block.",
+                 stats->early_positions);
     prom_family(w, "latentd_coda_positions_total", PROM_COUNTER,
                 "Positions through the coda, for tokens and for exit rules that look at logits.");
     prom_u64(w, stats->coda_positions - stats->check_positions, "kind=\"token\"");

@@ -60,10 +60,15 @@ static int32_t *bucket_of(const struct pages *pages, const struct pages_content 
     return &pages->buckets[hash % (uint64_t)pages->n_total];
 }
 
+bool pages_same_origin(const struct pages_origin *a, const struct pages_origin *b)
+{
+    return a->seed == b->seed && a->init_scale == b->init_scale && a->early_steps == b->early_steps;
+}
+
 static bool is_equal(const struct pages_content *a, const struct pages_content *b)
 {
     return a->before == b->before && a->page_idx == b->page_idx &&
-           a->origin.seed == b->origin.seed && a->origin.init_scale == b->origin.init_scale &&
+           pages_same_origin(&a->origin, &b->origin) &&
            memcmp(a->tokens, b->tokens, sizeof a->tokens) == 0 &&
            memcmp(a->depths, b->depths, sizeof a->depths) == 0;
 }

@@ -9,7 +9,7 @@
  *                         sealed: full, never written again
  *
  * A sealed page is found by what it holds: sixteen tokens, the depth of each, the source of the
- * initial latents, and the page before it. Two chains of pages that are equal in all of that hold
+ * initial latents and the copies that make the steps, and the page before it. Two chains of pages that are equal in all of that hold
  * equal bits (docs/numerics.md#kv-sharing), so a job may take over the pages of another one. Contents
  * have serial numbers that are never used twice, so a chain cannot be mistaken when its pages are
  * reused; equality is checked on the contents themselves, the hash only finds candidates.
@@ -26,11 +26,16 @@
 #include "base/err.h"
 #include "kernels/kernels.h"
 
-/* Where the initial latents of a sequence come from; all zero when init_scale is 0. */
+/* Where the latents of a sequence come from: the initial ones (both zero when init_scale is 0), and which
+ * copy of the recurrent block makes the steps. */
 struct pages_origin {
     uint64_t seed;
     float init_scale;
+    int32_t early_steps;
 };
+
+/* pages_same_origin - do sequences of equal tokens and depths have equal latents? */
+bool pages_same_origin(const struct pages_origin *a, const struct pages_origin *b);
 
 /* What a full page holds. */
 struct pages_content {

@@ -192,9 +192,9 @@ static void unseal_call(struct places *places, struct run *run)
 /* Does the run begin with what the held one computed, as far as `n` positions go? */
 static bool continues(const struct run *run, const struct run *held, int32_t n)
 {
-    if (held->n_prompt != run->n_prompt || held->origin.seed != run->origin.seed ||
-        held->origin.init_scale != run->origin.init_scale || held->n_done > run->n_tokens ||
-        held->n_pages > run->sched.n_pages || held->n_rows > run->rows_room ||
+    if (held->n_prompt != run->n_prompt || !pages_same_origin(&held->origin, &run->origin) ||
+        held->n_done > run->n_tokens || held->n_pages > run->sched.n_pages ||
+        held->n_rows > run->rows_room ||
         memcmp(held->tokens, run->tokens, (size_t)held->n_done * sizeof *run->tokens) != 0)
         return false;
     for (int32_t p = 0; p < n; p++) {

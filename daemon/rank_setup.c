@@ -77,7 +77,7 @@ static int plan_shards(struct rank_setup *s, const struct config *config, struct
     return rc;
 }
 
-/* The tiers that this processor can run in the format asked for, with what their arithmetic gives. */
+/* The tiers that this processor can run in the formats asked for, with what their arithmetic gives. */
 static int offer_tiers(struct rank_setup *s, const struct config *config, struct clus_offer *offer,
                        struct ltd_err *err)
 {
@@ -94,7 +94,8 @@ static int offer_tiers(struct rank_setup *s, const struct config *config, struct
         ctx.ops = kern_tier_find(info.name, err);
         if (!ctx.ops)
             return -1;
-        if (!kern_tier_has(ctx.ops, s->format))
+        if (!kern_tier_has(ctx.ops, s->format) ||
+            (s->has_early && !kern_tier_has(ctx.ops, s->early_format)))
             continue;
         if (kern_fingerprint(&ctx, &tier->fingerprint, err) != 0)
             return -1;
@@ -105,6 +106,19 @@ static int offer_tiers(struct rank_setup *s, const struct config *config, struct
     return 0;
 }
 
+static int read_formats(struct rank_setup *s, const struct config *config, struct ltd_err *err)
+{
+    if (kern_format_parse(config->format, &s->format) != 0)
+        return ltd_fail(err, LTD_E_INVALID, "format: \"%.40s\", expected f32, bf16, int8 or int4",
+                        config->format);
+    s->has_early = strcmp(config->early_format, "none") != 0;
+    if (s->has_early && kern_format_parse(config->early_format, &s->early_format) != 0)
+        return ltd_fail(err, LTD_E_INVALID,
+                        "early_format: \"%.40s\", expected none, f32, bf16, int8 or int4",
+                        config->early_format);
+    return 0;
+}
+
 /* Everything that can be wrong before weights are loaded; fills the offer on the way. */
 static int prepare(struct rank_setup *s, const struct config *config, uint64_t host_memory_bytes,
                    struct clus_offer *offer, struct ltd_err *err)
@@ -112,18 +126,16 @@ static int prepare(struct rank_setup *s, const struct config *config, uint64_t h
     s->kern.min_work = KERN_MIN_WORK_DEFAULT;
     s->kern.n_threads =
         capacity_threads(config->threads, count_processors(), count_ranks_here(s->world));
-    if (kern_format_parse(config->format, &s->format) != 0)
-        return ltd_fail(err, LTD_E_INVALID, "format: \"%.40s\", expected f32, bf16, int8 or int4",
-                        config->format);
-    if (read_model(s, config, err) != 0 ||
+    if (read_formats(s, config, err) != 0 || read_model(s, config, err) != 0 ||
         capacity_plan(config, &s->model, &s->generation, host_memory_bytes, &s->capacity, err) !=
             0 ||
         plan_shards(s, config, err) != 0 || offer_tiers(s, config, offer, err) != 0)
         return -1;
     snprintf(offer->model_hash, sizeof offer->model_hash, "%s", s->hash);
     clus_offer_set_shares(offer, config->shares);
-    snprintf(offer->numerics, sizeof offer->numerics, "weights %s, kv %s, max_steps %d",
-             kern_format_name(s->format), s->capacity.policy_text, s->capacity.max_steps);
+    snprintf(offer->numerics, sizeof offer->numerics, "weights %s, early %s, kv %s, max_steps %d",
+             kern_format_name(s->format), s->has_early ? kern_format_name(s->early_format) : "none",
+             s->capacity.policy_text, s->capacity.max_steps);
     snprintf(offer->kv_format, sizeof offer->kv_format, "%s",
              model_kv_format_name(s->capacity.kv_format));
     offer->limits = s->capacity.limits;
@@ -147,6 +159,8 @@ static int load(struct rank_setup *s, struct ltd_err *err)
         .policy = s->capacity.policy,
         .kv_format = s->capacity.kv_format,
         .format = s->format,
+        .has_early = s->has_early,
+        .early_format = s->early_format,
     };
     s->core = model_core_create(s->checkpoint, &s->kern, &options, err);
     if (!s->core)

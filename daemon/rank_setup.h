@@ -13,6 +13,8 @@
 #ifndef LATENTD_DAEMON_RANK_SETUP_H
 #define LATENTD_DAEMON_RANK_SETUP_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "cluster/executor.h"
 #include "cluster/rank.h"
@@ -33,7 +35,9 @@ struct rank_setup {
     struct capacity capacity;
     char hash[MODEL_HASH_HEX_BYTES];
     struct kern_ctx kern;
-    enum kern_format format;    /* of the weight matrices, on every rank and the border */
+    enum kern_format format; /* of the weight matrices, on every rank and the border */
+    bool has_early;          /* ranks keep the recurrent block in early_format, too */
+    enum kern_format early_format;
     struct model_shard *shards; /* [ranks of the world] */
     struct clus_gather *gather;
     struct model_core *core;

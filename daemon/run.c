@@ -24,6 +24,7 @@ static void set_sampling(struct run *run, const struct job_spec *spec)
     };
     if (spec->init_scale > 0)
         run->origin = (struct pages_origin){.seed = spec->seed, .init_scale = spec->init_scale};
+    run->origin.early_steps = spec->depth.early_steps;
 }
 
 static void set_sched(struct run *run, const struct job_spec *spec)
@@ -351,6 +352,11 @@ bool run_takes_step(const struct run *run, int32_t position)
 static bool is_value_due(const struct run *run)
 {
     return model_exit_is_due(&run->rule, run->step_idx + 1);
+}
+
+bool run_is_early(const struct run *run)
+{
+    return run->step_idx < run->origin.early_steps;
 }
 
 uint32_t run_wants(const struct run *run, int32_t position)

@@ -174,6 +174,8 @@ void run_limit_steps(struct run *run, int32_t steps);
 
 /* Does the position take part in the step at hand, and is it the last step for it? */
 bool run_takes_step(const struct run *run, int32_t position);
+/* Is the step at hand made with the early copy? The same for all positions: they are at one step. */
+bool run_is_early(const struct run *run);
 /* What has to come back from the ranks for the position's step: CLUS_WANT_* (cluster/tick.h). */
 uint32_t run_wants(const struct run *run, int32_t position);
 

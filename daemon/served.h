@@ -43,11 +43,14 @@ struct served {
     char tier[16];                     /* "openblas" */
     char tier_id[SERVED_TEXT_BYTES];   /* with library version and kind of processor */
     char format[16];                   /* of the weights in memory: "f32", "bf16", "int8", "int4" */
+    char early_format[16];             /* of the second copy for early steps, or "": none */
+    int32_t early_steps;               /* of a job that does not say */
     char kv_policy[SERVED_TEXT_BYTES]; /* for people */
     char kv_format[16];                /* of keys and values: "f32" */
     uint64_t kv_bytes_per_position;    /* all ranks and the border together */
     /* Everything that fixes the bytes of an answer beside the job's spec, as one line: hash of the
-     * model, format, tier with library and processor, cache policy and format. */
+     * model, format, tier with library and processor, cache policy and format. How many steps a job
+     * makes in early_format is its own, and recorded behind this. */
     char numerics[656];
     int32_t max_batch; /* positions that a tick can hold */
     uint64_t parameters;

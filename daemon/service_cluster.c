@@ -21,15 +21,21 @@ static ProtobufCBinaryData text_of(const char *text)
 #define TIERS_MAX 16
 
 /* A tier that runs here may still not have the weights' format. */
-static void look_at_tier(int32_t idx, const char *format, struct kern_tier_info *info)
+static void look_at_format(const char *option, const char *format, struct kern_tier_info *info)
 {
     enum kern_format wanted;
-    kern_tier_describe(idx, info);
     const struct kern_ops *ops = info->available ? kern_tier_find(info->name, NULL) : NULL;
     if (!ops || kern_format_parse(format, &wanted) != 0 || kern_tier_has(ops, wanted))
         return;
     info->available = false;
-    snprintf(info->refusal, sizeof info->refusal, "it has no %s weights (format)", format);
+    snprintf(info->refusal, sizeof info->refusal, "it has no %s weights (%s)", format, option);
+}
+
+static void look_at_tier(int32_t idx, const struct served *served, struct kern_tier_info *info)
+{
+    kern_tier_describe(idx, info);
+    look_at_format("format", served->format, info);
+    look_at_format("early_format", served->early_format, info);
 }
 
 static size_t fill_tiers(const struct served *served, Latentd__V1__TierInfo *tiers,
@@ -38,7 +44,7 @@ static size_t fill_tiers(const struct served *served, Latentd__V1__TierInfo *tie
     size_t n = (size_t)kern_tier_count();
     n = n < TIERS_MAX ? n : TIERS_MAX;
     for (size_t i = 0; i < n; i++) {
-        look_at_tier((int32_t)i, served->format, &infos[i]);
+        look_at_tier((int32_t)i, served, &infos[i]);
         latentd__v1__tier_info__init(&tiers[i]);
         tiers[i].name = text_of(infos[i].name);
         tiers[i].usable = infos[i].available;
@@ -68,6 +74,8 @@ static void fill_model(const struct served *served, Latentd__V1__Model *m)
     m->has_chat = served->chat != NULL;
     m->tier = text_of(served->tier_id);
     m->format = text_of(served->format);
+    m->early_format = text_of(served->early_format);
+    m->default_early_steps = (uint32_t)served->early_steps;
     m->default_temperature = served->generation.do_sample ? served->generation.temperature : 0;
     m->default_max_tokens = (uint32_t)served->default_max_tokens;
     m->kv_policy = text_of(served->kv_policy);
@@ -221,6 +229,7 @@ static void fill_totals(struct status *s)
     s->m.decode_positions = stats->decode_positions;
     s->m.prefill_positions = stats->prefill_positions;
     s->m.replay_positions = stats->replay_positions;
+    s->m.early_positions = stats->early_positions;
     s->m.coda_positions = stats->coda_positions;
     s->m.check_positions = stats->check_positions;
     s->m.head_rows = stats->head_rows;

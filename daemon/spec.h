@@ -43,6 +43,7 @@ struct spec_depth {
     struct model_exit_rule rule; /* MODEL_EXIT_FIXED: exactly max_steps, or a range when is_range */
     bool is_range;               /* as deep as time and load allow, in [min_steps, max_steps] */
     bool is_tokenwise;           /* each prompt position is a call of its own */
+    int32_t early_steps;         /* first steps of each position, with the early copy; 0 = none */
     /* By rising token. One more than may be asked for: a restart fixes the depth of the last token. */
     struct spec_depth_at at[SPEC_DEPTH_AT_MAX + 1];
     int32_t n_at;

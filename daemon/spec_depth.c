@@ -121,6 +121,25 @@ static int decode_at(struct spec_depth *depth, const Latentd__V1__Depth *message
     return 0;
 }
 
+/* How many steps are made with the early copy. More of them than steps is every step: a depth that a rule
+ * ends cannot be foreseen. */
+static int decode_early(struct spec_depth *depth, const Latentd__V1__Depth *message,
+                        const struct served *served, struct ltd_err *err)
+{
+    if (message->early_steps_set_case != LATENTD__V1__DEPTH__EARLY_STEPS_SET_EARLY_STEPS)
+        return 0;
+    if (message->early_steps > 0 && !*served->early_format)
+        return ltd_fail(err, LTD_E_INVALID,
+                        "depth.early_steps: found %u, expected 0: this service holds its weights "
+                        "in one format (early_format)",
+                        message->early_steps);
+    if (message->early_steps > (uint32_t)served->max_steps)
+        return ltd_fail(err, LTD_E_INVALID, "depth.early_steps: found %u, expected 0 to %d",
+                        message->early_steps, served->max_steps);
+    depth->early_steps = (int32_t)message->early_steps;
+    return 0;
+}
+
 /* What a request to score must not ask for. */
 static int check_score(const Latentd__V1__Depth *message, struct ltd_err *err)
 {
@@ -142,11 +161,13 @@ int spec_depth_decode(const Latentd__V1__Depth *message, const struct served *se
     *out = (struct spec_depth){.rule = {.kind = MODEL_EXIT_FIXED,
                                         .min_steps = 1,
                                         .max_steps = served->default_steps,
-                                        .check_every = 1}};
+                                        .check_every = 1},
+                               .early_steps = served->early_steps};
     if (!message)
         return 0;
     if ((is_score && check_score(message, err) != 0) ||
-        decode_mode(out, message, served, err) != 0 || decode_at(out, message, served, err) != 0)
+        decode_mode(out, message, served, err) != 0 ||
+        decode_early(out, message, served, err) != 0 || decode_at(out, message, served, err) != 0)
         return -1;
     out->is_tokenwise = message->tokenwise;
     if (out->is_tokenwise && out->is_range)

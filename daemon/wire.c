@@ -4,6 +4,7 @@
  * test decodes every answer with the generated code, so a wrong one cannot stay.
  */
 #include "base/clock.h"
+#include "daemon/job_given.h"
 #include "daemon/wire.h"
 
 #include <assert.h>
@@ -197,6 +198,7 @@ static void put_job_facts(const struct job *job, struct ltd_bytes *out)
     m.priority = job->priority;
     m.client = wire_text(job->client, strlen(job->client));
     m.owner = wire_text(job->owner, strlen(job->owner));
+    m.early_steps = (uint32_t)job_early_steps(job);
     m.predicted_end_us = job->predicted_end_us;
     m.late = job->late;
     if (job->continues[0]) {

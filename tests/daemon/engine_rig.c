@@ -63,7 +63,9 @@ static void open_model(struct rig *rig, const struct rig_options *o, struct clus
                                       .max_positions = config->max_positions,
                                       .n_pages = o->n_pages,
                                       .policy = policy,
-                                      .kv_format = o->kv_format};
+                                      .kv_format = o->kv_format,
+                                      .has_early = o->has_early,
+                                      .early_format = KERN_INT8};
     struct model_border_options border = {.max_batch = o->max_batch,
                                           .max_positions = config->max_positions,
                                           .n_pages = o->n_pages,

@@ -72,6 +72,7 @@ struct rig_options {
     enum model_kv_format kv_format;
     int32_t n_rows;       /* 0: more than anybody needs */
     int32_t n_end_tokens; /* tokens 0 .. n - 1 end an answer */
+    bool has_early;       /* the recurrent block also in int8, for early steps */
 };
 
 extern const struct rig_options roomy;

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 int32_t rig_default_tokens = 10;
+int32_t rig_default_early_steps;
 
 void rig_begin(struct rig *rig)
 {
@@ -29,8 +30,11 @@ static struct rig *open_rig(bool is_durable)
     assert_non_null(rig);
     assert_int_equal(uv_loop_init(&rig->loop), 0);
     rig->store = slow_store_create();
-    rig->config = (struct job_table_config){
-        .store = rig->store, .tier = "ref", .numerics = "here", .is_durable = is_durable};
+    rig->config = (struct job_table_config){.store = rig->store,
+                                            .tier = "ref",
+                                            .numerics = "here",
+                                            .early_format = "int8",
+                                            .is_durable = is_durable};
     rig_begin(rig);
     return rig;
 }
@@ -123,6 +127,9 @@ struct job_spec *rig_decode(void *arg, const Latentd__V1__JobSpec *message, stru
     spec->depth.is_range =
         message->depth && message->depth->mode_case == LATENTD__V1__DEPTH__MODE_RANGE;
     spec->max_run_ms = message->max_run_ms;
+    spec->depth.early_steps = rig_default_early_steps;
+    if (message->depth && message->depth->early_steps_set_case)
+        spec->depth.early_steps = (int32_t)message->depth->early_steps;
     return spec;
 }
 

@@ -45,6 +45,7 @@ struct job_spec *rig_decode(void *arg, const Latentd__V1__JobSpec *message, stru
 
 /* max_tokens of a spec that leaves it open; 10. */
 extern int32_t rig_default_tokens;
+extern int32_t rig_default_early_steps;
 
 /* What somebody who asked was told. */
 struct told {

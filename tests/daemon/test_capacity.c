@@ -105,6 +105,15 @@ static void half_the_bytes_per_number_are_twice_the_pages(void **state)
     expect_refusal(&huginn, "kv_format");
 }
 
+static void early_steps_are_at_most_the_deepest_depth(void **state)
+{
+    (void)state;
+    config.early_steps = 64;
+    assert_int_equal(plan(&huginn, 64 * GIB).max_steps, 64);
+    config.early_steps = 65;
+    expect_refusal(&huginn, "early_steps: found 65, expected at most 64 (max_steps)");
+}
+
 /* The plan and the pools must mean the same page, or memory would be more than was allowed. */
 static void a_page_is_as_large_as_the_pools_make_it(void **state)
 {
@@ -243,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(sizes_agree_with_the_published_model, fill),
         cmocka_unit_test_setup(half_the_bytes_per_number_are_twice_the_pages, fill),
+        cmocka_unit_test_setup(early_steps_are_at_most_the_deepest_depth, fill),
         cmocka_unit_test_setup(a_page_is_as_large_as_the_pools_make_it, fill),
         cmocka_unit_test_setup(finished_jobs_may_leave_so_many_pages_filled, fill),
         cmocka_unit_test_setup(depth_defaults_follow_the_model, fill),

@@ -148,6 +148,8 @@ static void defaults_are_what_the_table_says(void **state)
     assert_true(l.config.finished_job_seconds == 3600);
     assert_string_equal(l.config.kv_format, "f32");
     assert_string_equal(l.config.format, "f32");
+    assert_string_equal(l.config.early_format, "none");
+    assert_int_equal(l.config.early_steps, 0);
     assert_string_equal(l.config.overlap, "auto");
     assert_string_equal(l.config.test_service, "off");
     assert_int_equal(l.config.kv_cached_memory, 64);
@@ -263,6 +265,20 @@ static const struct broken rows[] = {
     {"kv_format =\n", {0}, 1, {"kv_format: found \"\", expected f32 or bf16"}},
     {"format = f16\n", {0}, 1, {"%:1: format: found \"f16\", expected f32, bf16, int8 or int4"}},
     {"format =\n", {0}, 1, {"format: found \"\", expected f32, bf16, int8 or int4"}},
+    {"early_format = f16\n",
+     {0},
+     1,
+     {"%:1: early_format: found \"f16\", expected none, f32, bf16, int8 or int4"}},
+    {"format = int8\nearly_format = int8\n",
+     {0},
+     1,
+     {"%:2: early_format: found int8, as format (%:1), expected another one"}},
+    {"early_steps = 4\n", {0}, 1, {"%:1: early_steps: found 4 without an early_format"}},
+    {"early_steps = -1\n", {0}, 1, {"%:1: early_steps: found \"-1\""}},
+    {"tier = openblas\nearly_format = int8\n",
+     {0},
+     1,
+     {"%:2: early_format: found int8 beside tier openblas (%:1), which has no such weights"}},
     {"tier = openblas\nformat = int8\n",
      {0},
      1,
@@ -439,7 +455,8 @@ static void effective_values_can_be_read_back_as_a_file(void **state)
     load(&first,
          (const char *[]){"--model", model_path, "--set", "shares=1,2", "--set", "linger_ms=2.5",
                           "--listen", "127.0.0.1:9", "--set", "prefill_share=0.07", "--set",
-                          "kv_format=bf16", "--set", "format=int8", NULL});
+                          "kv_format=bf16", "--set", "format=bf16", "--set", "early_format=int8",
+                          "--set", "early_steps=8", NULL});
     config_print_values(&first.config, &values);
     assert_int_equal(first.report.n_mistakes, 0);
     write_file((const char *)values.data, values.len);

@@ -262,6 +262,32 @@ static void as_many_tokens_have_their_own_depth_as_a_spec_can_hold(void **state)
     assert_int_equal(next.spec.depth->n_at, SPEC_DEPTH_AT_MAX);
 }
 
+/* As the seed: what the old job had by default is what the new one asks for. */
+static void early_steps_are_written_down_where_there_were_any(void **state)
+{
+    (void)state;
+    for (int says = 0; says < 2; says++) {
+        struct old_spec old, expected;
+        struct continuation_spec out;
+        init_old(&old);
+        init_old(&expected);
+        set_seed(&expected, 77);
+        Latentd__V1__Depth old_depth = LATENTD__V1__DEPTH__INIT, new_depth;
+        old_depth.tokenwise = true;
+        new_depth = old_depth;
+        new_depth.early_steps_set_case = LATENTD__V1__DEPTH__EARLY_STEPS_SET_EARLY_STEPS;
+        new_depth.early_steps = 6;
+        old.spec.depth = says ? &old_depth : NULL;
+        new_depth.tokenwise = says;
+        expected.spec.depth = &new_depth;
+        struct continuation_from from = from_of(&old, 5, 16);
+        from.early_steps = 6;
+        rewrite(&out, &from, 3, 0);
+        expected.spec.max_tokens = 8;
+        expect_same(&out.spec, &expected.spec);
+    }
+}
+
 static void sums_beyond_32_bits_are_refused(void **state)
 {
     struct old_spec old;
@@ -630,6 +656,7 @@ int main(void)
         cmocka_unit_test(more_steps_alone_write_as_many_tokens_as_there_were),
         cmocka_unit_test(depths_of_single_tokens_stay_in_order_and_within_the_length),
         cmocka_unit_test(as_many_tokens_have_their_own_depth_as_a_spec_can_hold),
+        cmocka_unit_test(early_steps_are_written_down_where_there_were_any),
         cmocka_unit_test(sums_beyond_32_bits_are_refused),
         cmocka_unit_test(the_priority_is_the_last_one_that_the_old_job_had),
         cmocka_unit_test(a_spec_tells_what_it_can_have_been_asked_for),

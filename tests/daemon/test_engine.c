@@ -78,11 +78,11 @@ static void nothing_the_scheduler_decides_changes_a_bit(void **state)
     enum { N = 24 };
     static int32_t prompts[N][32];
     static const struct rig_options crowded[] = {
-        {"latest-m4", 200, 32, 64, 16, NULL, 0, 0, false, MODEL_KV_F32, 0, 0},
-        {"latest-m4", 200, 32, 64, 1, NULL, 0, 0, false, MODEL_KV_F32, 0, 0},
-        {"latest-m4", 200, 32, 5, 3, NULL, 0, 0, true, MODEL_KV_F32, 0, 0},
-        {"latest-m4", 200, 32, 1, 1, NULL, 0, 0, false, MODEL_KV_F32, 0, 0},
-        {"latest-m4", 9, 4, 7, 7, NULL, 4, 2, true, MODEL_KV_F32, 0, 0}};
+        {"latest-m4", 200, 32, 64, 16, NULL, 0, 0, false, MODEL_KV_F32, 0, 0, false},
+        {"latest-m4", 200, 32, 64, 1, NULL, 0, 0, false, MODEL_KV_F32, 0, 0, false},
+        {"latest-m4", 200, 32, 5, 3, NULL, 0, 0, true, MODEL_KV_F32, 0, 0, false},
+        {"latest-m4", 200, 32, 1, 1, NULL, 0, 0, false, MODEL_KV_F32, 0, 0, false},
+        {"latest-m4", 9, 4, 7, 7, NULL, 4, 2, true, MODEL_KV_F32, 0, 0, false}};
     struct job_spec specs[N];
     struct result alone[N];
     struct rig rig;
@@ -289,7 +289,8 @@ static void jobs_that_are_ended_at_any_moment_leave_no_trace_in_others(void **st
                                 false,
                                 MODEL_KV_F32,
                                 0,
-                                0};
+                                0,
+                                false};
         rig_open(&rig, &o);
         for (int32_t i = 0; i < N; i++) {
             submit(&rig, (uint64_t)i, &specs[i]);

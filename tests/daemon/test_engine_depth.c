@@ -490,6 +490,126 @@ static void a_held_job_waits_for_a_priority(void **state)
     rig_close(&rig);
 }
 
+/* Every job has early steps of its own, some of them more than it has steps. */
+static void early_steps_keep_every_promise(void **state)
+{
+    (void)state;
+    enum { N = 15 };
+    static int32_t prompts[N][32];
+    static struct job_spec specs[N];
+    static struct result alone[N], late[N];
+    struct rig_options o = roomy;
+    struct rig rig;
+    struct engine_stats stats;
+    o.has_early = true;
+    rig_open(&rig, &o);
+    for (int32_t i = 0; i < N; i++) {
+        specs[i] = rich_spec(prompts, i);
+        late[i] = *run_job(&rig, (uint64_t)i, &specs[i]);
+    }
+    engine_get_stats(rig.engine, &stats);
+    assert_int_equal(stats.early_positions, 0);
+    for (int32_t i = 0; i < N; i++) {
+        static const int32_t early[] = {1, 3, 5, 64};
+        specs[i].depth.early_steps = early[i % 4];
+        alone[i] = *run_job(&rig, (uint64_t)(N + i), &specs[i]);
+        assert_true(alone[i].logprobs[0] != late[i].logprobs[0]);
+    }
+    engine_get_stats(rig.engine, &stats);
+    assert_true(stats.early_positions > 0);
+    rig_close(&rig);
+
+    o.n_pages = 6; /* they give way to each other, and are computed again side by side */
+    o.n_seqs = 4;
+    o.max_batch = 5;
+    o.prefill_chunk = 3;
+    rig_open(&rig, &o);
+    for (int32_t i = 0; i < N; i++) {
+        specs[i].priority = 1 + 2 * i;
+        submit(&rig, (uint64_t)i, &specs[i]);
+        if (i % 4 == 0)
+            wait_for(&rig, (uint64_t)i, has_written);
+    }
+    for (int32_t i = 0; i < N; i++) {
+        wait_for(&rig, (uint64_t)i, is_finished);
+        assert_same(&alone[i], &rig.results[i]);
+    }
+    engine_get_stats(rig.engine, &stats);
+    assert_true(stats.replay_positions > 0);
+    rig_close(&rig);
+}
+
+/* The last early step of a thought and the first late one may lie on both sides of its end. */
+static void a_thought_goes_on_in_the_format_that_is_its_turn(void **state)
+{
+    (void)state;
+    static int32_t prompts[1][32];
+    for (int32_t n_held = 0; n_held < 2; n_held++) {
+        struct rig_options o = roomy;
+        struct rig rig;
+        struct engine_stats stats;
+        uint64_t replayed = 0;
+        o.has_early = true;
+        o.n_held_jobs = n_held;
+        rig_open(&rig, &o);
+        for (int32_t early = 0; early < 9; early += 2) {
+            struct job_spec first = varied_spec(prompts, 0), deep;
+            first.depth = (struct spec_depth){.rule = {.kind = MODEL_EXIT_FIXED,
+                                                       .min_steps = 1,
+                                                       .max_steps = 4,
+                                                       .check_every = 1},
+                                              .early_steps = early};
+            first.max_tokens = 3;
+            snprintf(first.key, sizeof first.key, "job-%d", early);
+            deep = first;
+            deep.depth.at[0] = (struct spec_depth_at){.token = 2, .steps = 8};
+            deep.depth.n_at = 1;
+            const struct result *begun = run_job(&rig, 0, &first);
+            struct job_spec more = continuation(&deep, begun, 2, 3);
+            const struct result *rest = run_job(&rig, 1, &more);
+            engine_get_stats(rig.engine, &stats);
+            assert_int_equal(stats.replay_positions == replayed, n_held);
+            assert_continues(run_job(&rig, 2, &deep), rest, 2);
+            /* Of another ladder nothing can be taken over, held or not. */
+            begun = run_job(&rig, 3, &first);
+            engine_get_stats(rig.engine, &stats);
+            replayed = stats.replay_positions;
+            more.depth.early_steps = early + 1;
+            run_job(&rig, 4, &more);
+            engine_get_stats(rig.engine, &stats);
+            assert_true(stats.replay_positions > replayed);
+            replayed = stats.replay_positions;
+            memset(rig.results, 0, 5 * sizeof *rig.results);
+        }
+        rig_close(&rig);
+    }
+}
+
+static void only_jobs_of_equal_early_steps_share_pages(void **state)
+{
+    (void)state;
+    enum { LONG = 40 };
+    static int32_t prompt[64];
+    struct rig_options o = roomy;
+    struct rig rig;
+    struct engine_stats stats;
+    for (int32_t p = 0; p < LONG; p++)
+        prompt[p] = p;
+    struct job_spec none = plain_spec(prompt, LONG, 4, 6), two = none;
+    two.depth.early_steps = 2;
+    o.has_early = true;
+    o.n_cached_pages = 20;
+    rig_open(&rig, &o);
+    const struct result *first = run_job(&rig, 0, &two);
+    run_job(&rig, 1, &none);
+    engine_get_stats(rig.engine, &stats);
+    assert_int_equal(stats.prefix_positions, 0);
+    assert_same(first, run_job(&rig, 2, &two));
+    engine_get_stats(rig.engine, &stats);
+    assert_int_equal(stats.prefix_positions, 32);
+    rig_close(&rig);
+}
+
 /* KV in bf16: other numbers than in f32, and just as much one answer. */
 static void bf16_caches_keep_every_promise(void **state)
 {
@@ -543,6 +663,9 @@ int main(void)
         cmocka_unit_test(a_range_without_load_is_thought_to_its_end),
         cmocka_unit_test(a_budget_buys_depth_between_its_bounds),
         cmocka_unit_test(a_held_job_waits_for_a_priority),
+        cmocka_unit_test(early_steps_keep_every_promise),
+        cmocka_unit_test(a_thought_goes_on_in_the_format_that_is_its_turn),
+        cmocka_unit_test(only_jobs_of_equal_early_steps_share_pages),
         cmocka_unit_test(bf16_caches_keep_every_promise),
     };
     return cmocka_run_group_tests(tests, rig_set_up, rig_tear_down);

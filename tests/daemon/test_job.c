@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "daemon/job.h"
+#include "daemon/job_given.h"
 
 /* --------------------------------------------------------------------------- the table */
 
@@ -423,6 +424,37 @@ static void replay_cut_after_every_event_gives_the_same_job(void **state)
     }
 }
 
+static void what_a_job_was_given_reads_back_as_it_was(void **state)
+{
+    static const struct job_given all[] = {
+        {1, 1, 0, ""}, {INT32_MAX, 4096, 4096, "int8"}, {256, 64, 1, "fifteenletters."}};
+    static const char *const bad[] = {",",
+                                      ", max_tokens 4",
+                                      ", max_tokens 4, max_steps 5 more",
+                                      ", max_tokens 4, max_steps 5, early_steps 2",
+                                      ", max_tokens 4, max_steps 5, early_steps 2 in ",
+                                      ", max_tokens 4, max_steps 5, early_steps 0 in int8",
+                                      ", max_tokens 4, max_steps 5, early_steps 2 in int8 more"};
+    char text[JOB_NUMERICS_BYTES], longest[JOB_NUMERICS_BYTES - JOB_GIVEN_BYTES];
+    struct job_given given;
+    (void)state;
+    memset(longest, 'n', sizeof longest);
+    longest[sizeof longest - 1] = '\0';
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        struct job job = {0};
+        job_given_put(longest, &all[i], text);
+        assert_true(job_given_take(text + strlen(longest), &given));
+        assert_memory_equal(&given, &all[i], sizeof given);
+        memcpy(job.numerics, text, sizeof text);
+        assert_int_equal(job_early_steps(&job), all[i].early_steps);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (job_given_take(bad[i], &given))
+            fail_msg("taken: \"%s\"", bad[i]);
+    assert_true(job_given_take("", &given)); /* logs of the first versions */
+    assert_int_equal(given.max_tokens + given.max_steps + given.early_steps, 0);
+}
+
 static void the_bound_of_a_log_is_never_exceeded(void **state)
 {
     uint8_t wire[100] = {0};
@@ -542,6 +574,7 @@ int main(void)
         cmocka_unit_test(a_stored_event_with_any_bit_flipped_is_refused_or_harmless),
         cmocka_unit_test(stored_numbers_out_of_range_are_refused),
         cmocka_unit_test(replay_cut_after_every_event_gives_the_same_job),
+        cmocka_unit_test(what_a_job_was_given_reads_back_as_it_was),
         cmocka_unit_test(the_bound_of_a_log_is_never_exceeded),
         cmocka_unit_test(ids_rise_strictly_and_are_valid),
         cmocka_unit_test(ids_rise_when_the_clock_goes_back_and_chance_runs_over),

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "daemon/job_given.h"
 #include "table_rig.h"
 
 /* A spec that can be read back; `change` may alter it first. */
@@ -410,6 +411,52 @@ static void what_a_default_gave_a_job_stays_when_the_default_changes(void **stat
     assert_int_equal(rig_recover(rig), 1);
     rig_default_tokens = max_tokens;
     assert_int_equal(fake_engine_spec(rig->engine, 0)->max_tokens, max_tokens);
+    rig_close(rig);
+}
+
+static void early_steps_stay_what_they_were_when_the_default_changes(void **state)
+{
+    static const int32_t had[] = {5, 0};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct rig *rig = rig_open_durable();
+        rig_default_early_steps = had[i];
+        const struct job *job = submit(rig, NULL);
+        assert_int_equal(job_early_steps(job), had[i]);
+        rig_end(rig);
+        rig_begin(rig);
+        rig_default_early_steps = 3;
+        assert_int_equal(rig_recover(rig), 1);
+        rig_default_early_steps = 0;
+        assert_int_equal(fake_engine_spec(rig->engine, 0)->depth.early_steps, had[i]);
+        rig_close(rig);
+    }
+}
+
+/* An early copy in another format, or none, is of no matter to a job without early steps. */
+static void a_job_with_early_steps_waits_for_the_format_they_are_made_in(void **state)
+{
+    struct rig *rig = rig_open_durable();
+    char with[JOB_ID_CHARS + 1];
+    (void)state;
+    rig_default_early_steps = 5;
+    memcpy(with, submit(rig, NULL)->id, sizeof with);
+    rig_default_early_steps = 0;
+    submit(rig, NULL);
+    rig_end(rig);
+    rig->config.early_format = "int4";
+    rig_begin(rig);
+    assert_int_equal(rig_recover(rig), 2);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), 1);
+    assert_int_equal(fake_engine_spec(rig->engine, 0)->depth.early_steps, 0);
+    rig->config.early_format = "";
+    restart(rig, 2);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), 1);
+    rig->config.early_format = "int8";
+    restart(rig, 2);
+    assert_int_equal(fake_engine_n_jobs(rig->engine), 2);
+    assert_string_equal(fake_engine_spec(rig->engine, 0)->key, with);
+    assert_int_equal(fake_engine_spec(rig->engine, 0)->depth.early_steps, 5);
     rig_close(rig);
 }
 
@@ -869,6 +916,8 @@ int main(void)
         cmocka_unit_test(a_job_of_other_numerics_waits_and_can_be_cancelled),
         cmocka_unit_test(a_job_of_other_numerics_fails_where_that_is_configured),
         cmocka_unit_test(what_a_default_gave_a_job_stays_when_the_default_changes),
+        cmocka_unit_test(early_steps_stay_what_they_were_when_the_default_changes),
+        cmocka_unit_test(a_job_with_early_steps_waits_for_the_format_they_are_made_in),
         cmocka_unit_test(the_priority_is_the_last_one_it_had),
         cmocka_unit_test(a_depth_that_the_clock_chose_is_taken_from_the_log),
         cmocka_unit_test(time_limits_go_on_counting_while_nobody_serves),

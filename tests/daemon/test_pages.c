@@ -95,6 +95,9 @@ static void a_page_is_found_by_its_contents_and_by_nothing_less(void **state)
     other.origin.init_scale = 2;
     assert_int_equal(pages_find(&pages, &other), -1);
     other = first;
+    other.origin.early_steps = 1;
+    assert_int_equal(pages_find(&pages, &other), -1);
+    other = first;
     other.page_idx = 1;
     assert_int_equal(pages_find(&pages, &other), -1);
     other = second;

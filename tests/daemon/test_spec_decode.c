@@ -44,6 +44,8 @@ static int open_models(void **state)
     snprintf(plain_model.no_text, sizeof plain_model.no_text, "no tokenizer.json");
     snprintf(plain_model.no_chat, sizeof plain_model.no_chat, "no chat tokens");
     text_model = plain_model;
+    snprintf(text_model.early_format, sizeof text_model.early_format, "int8");
+    text_model.early_steps = 3;
     tokenizer = model_tokenizer_open(TOKENIZER, VOCAB, &err);
     if (!tokenizer || model_chat_init(&chat, tokenizer, &err) != 0)
         fail_msg("%s", err.msg);
@@ -668,6 +670,23 @@ static void depth_too_deep(struct request *r)
     r->depth.n_at = 2;
     r->at[1].steps = 17;
 }
+static void set_early(struct request *r, uint32_t steps)
+{
+    r->depth.early_steps_set_case = LATENTD__V1__DEPTH__EARLY_STEPS_SET_EARLY_STEPS;
+    r->depth.early_steps = steps;
+}
+static void early_one(struct request *r)
+{
+    set_early(r, 1);
+}
+static void early_too_many(struct request *r)
+{
+    set_early(r, 17);
+}
+static void early_huge(struct request *r)
+{
+    set_early(r, UINT32_MAX);
+}
 static void priority_too_high(struct request *r)
 {
     r->spec.priority_set_case = LATENTD__V1__JOB_SPEC__PRIORITY_SET_PRIORITY;
@@ -864,6 +883,11 @@ static const struct bad {
      "spec: depth.at[4].token: found 4, expected an index below max_tokens, which is 4"},
     {depth_of_nothing, &plain_model, LTD_E_INVALID, "depth.at[1].steps: found 0, expected 1 to 16"},
     {depth_too_deep, &plain_model, LTD_E_INVALID, "depth.at[1].steps: found 17, expected 1 to 16"},
+    {early_one, &plain_model, LTD_E_INVALID,
+     "spec: depth.early_steps: found 1, expected 0: this service holds its weights in one format"},
+    {early_too_many, &text_model, LTD_E_INVALID,
+     "spec: depth.early_steps: found 17, expected 0 to 16"},
+    {early_huge, &text_model, LTD_E_INVALID, "depth.early_steps: found 4294967295"},
     {priority_too_high, &plain_model, LTD_E_INVALID, "spec.priority: found 32, expected 0 to 31"},
     {client_too_long, &plain_model, LTD_E_INVALID,
      "spec.client: found 65 characters, expected at most 64"},
@@ -912,6 +936,35 @@ static void every_bad_request_is_refused_with_field_found_and_expected(void **st
         if (spec || err.code != bad[i].code || !strstr(err.msg, bad[i].words))
             fail_msg("row %zu: expected %s: %s\nfound %s: %s", i, ltd_code_name(bad[i].code),
                      bad[i].words, ltd_code_name(err.code), err.msg);
+    }
+}
+
+static void early_steps_are_the_services_unless_the_job_says(void **state)
+{
+    struct request r;
+    (void)state;
+    init_request(&r);
+    const struct {
+        bool says;
+        uint32_t steps;
+        const struct served *served;
+        int32_t expected;
+    } rows[] = {{false, 0, &plain_model, 0},
+                {false, 0, &text_model, 3},
+                {true, 0, &plain_model, 0},
+                {true, 0, &text_model, 0},
+                {true, 16, &text_model, 16}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        init_request(&r);
+        if (rows[i].says)
+            set_early(&r, rows[i].steps);
+        struct job_spec *spec = accept(&r, rows[i].served);
+        assert_int_equal(spec->depth.early_steps, rows[i].expected);
+        spec_destroy(spec);
+        r.spec.depth = NULL;
+        spec = accept(&r, rows[i].served);
+        assert_int_equal(spec->depth.early_steps, rows[i].served->early_steps);
+        spec_destroy(spec);
     }
 }
 
@@ -1135,6 +1188,7 @@ int main(void)
         cmocka_unit_test(a_seed_is_picked_anew_for_each_job),
         cmocka_unit_test(text_and_chat_become_tokens),
         cmocka_unit_test(every_bad_request_is_refused_with_field_found_and_expected),
+        cmocka_unit_test(early_steps_are_the_services_unless_the_job_says),
         cmocka_unit_test(an_absent_spec_is_refused),
         cmocka_unit_test(a_score_request_marks_where_the_continuation_begins),
         cmocka_unit_test(a_score_request_may_think_by_tokens_but_not_by_the_clock),

@@ -67,6 +67,12 @@ class Disagreement(harness.Case):
             self.assertRegex(log, r'rank 1\b.*"weights f32, .*expected "weights int8, .*of rank 0')
             self.assertNotIn("listening", log)
 
+    def test_another_early_format_on_one_rank_is_refused_and_the_rank_named(self):
+        status, log = self.run_pair(["--model", DEMO, "--set", "early_format=int8"], ["--model", DEMO])
+        self.assertEqual(status, 4, log)
+        self.assertRegex(log, r'rank 1\b.*"weights f32, early none, .*expected "weights f32, early int8, .*of rank 0')
+        self.assertNotIn("listening", log)
+
     def test_the_same_model_under_two_paths_is_one_model(self):
         copy = self.copy_of_demo(lambda path: None)
         daemon = self.daemon()

@@ -7,8 +7,10 @@ import json
 import re
 import urllib.request
 
+import grpc
+
 import harness
-from harness import Answer, assert_same_answer, make_spec, patience
+from harness import Answer, assert_same_answer, job_pb2, latentd_pb2, make_spec, patience
 
 FORMATS = ("bf16", "int8", "int4")
 SHORT, LONG = [59, 79, 62, 76, 19, 27, 72, 18, 9, 84, 62], list(range(5, 46))
@@ -29,6 +31,16 @@ def jobs():
         ("adaptive", make_spec(SHORT, depth=(1, 24, 0.05), max_tokens=8, seed=3, **common)),
         ("sampled", make_spec(SHORT, depth=5, max_tokens=8, seed=4, temperature=1.2, **common)),
     ]
+
+
+LADDER = dict(format="bf16", early_format="int8")
+
+
+def with_early_steps(spec, steps):
+    changed = job_pb2.JobSpec()
+    changed.CopyFrom(spec)
+    changed.depth.early_steps = steps
+    return changed
 
 
 class Formats(harness.Case):
@@ -96,11 +108,14 @@ class Formats(harness.Case):
             self.assertRegex(harness.ctl(daemon, "info").stdout, r"(?m)^weights +%s$" % weights)
             self.assert_stops_cleanly(daemon)
 
-    def weight_bytes(self, ranks, weights):
-        """What /metrics says that each rank holds of the recurrent block."""
-        daemon = self.daemon(ranks=ranks, options=dict(threads=1, format=weights))
+    def metrics(self, daemon):
         with urllib.request.urlopen("http://%s/metrics" % daemon.address, timeout=patience()) as page:
-            text = page.read().decode()
+            return page.read().decode()
+
+    def weight_bytes(self, ranks, weights, **options):
+        """What /metrics says that each rank holds of the recurrent block."""
+        daemon = self.daemon(ranks=ranks, options=dict(threads=1, format=weights, **options))
+        text = self.metrics(daemon)
         self.assert_stops_cleanly(daemon)
         return [int(n) for n in re.findall(r"(?m)^latentd_rank_weight_bytes\{.*\} (\d+)$", text)]
 
@@ -114,6 +129,78 @@ class Formats(harness.Case):
             self.assertEqual(len(parts), 2)
             self.assertEqual(parts[0], parts[1], "equal shares of 4 heads, %s" % weights)
             self.assertEqual(sum(parts), whole, "two ranks, %s" % weights)
+
+    def ladder(self):
+        """Every job with several numbers of early steps, one of them more than it has steps."""
+        return [("%s, early %d" % (name, k), with_early_steps(spec, k)) for name, spec in jobs() for k in (0, 2, 64)]
+
+    def test_a_ladder_has_one_answer_in_any_company(self):
+        model = harness.TINY
+        daemon = self.daemon(model=model, options=dict(threads=1, **LADDER))
+        expected = {name: Answer.of_events(daemon.api().generate(spec)) for name, spec in self.ladder()}
+        self.assert_stops_cleanly(daemon)
+        plain = self.reference(model, format="bf16")
+        for name, _ in jobs():
+            assert_same_answer(self, expected[name + ", early 0"], plain[name], "an early copy that is not used: " + name)
+            self.assertNotEqual(expected[name + ", early 2"].logprobs, plain[name].logprobs, name)
+            self.assertNotEqual(expected[name + ", early 2"].logprobs, expected[name + ", early 64"].logprobs, name)
+        for ranks, way in WAYS:
+            daemon = self.daemon(model=model, ranks=ranks, options=dict(way, early_steps=2, **LADDER))
+            # What a job does not say is the service's default.
+            for name, spec in jobs():
+                assert_same_answer(self, Answer.of_events(daemon.api().generate(spec)), expected[name + ", early 2"],
+                                   "by default, %d ranks: %s" % (ranks, name))
+            crowd = self.ladder() * 2
+            together = harness.run_together([lambda s=s: Answer.of_events(daemon.api().generate(s)) for _, s in crowd])
+            for answer, (name, _) in zip(together, crowd):
+                assert_same_answer(self, answer, expected[name], "in company, %d ranks: %s" % (ranks, name))
+            self.assertRegex(self.metrics(daemon), r"(?m)^latentd_early_steps_total [1-9]")
+            self.assert_stops_cleanly(daemon)
+
+    def test_a_score_and_a_continuation_climb_the_same_ladder(self):
+        daemon = self.daemon(model=harness.TINY, options=dict(threads=1, held_jobs=0, early_steps=3, **LADDER))
+        api = daemon.api()
+        (whole,) = [Answer.of_job(api.finish(api.submit(make_spec(SHORT, depth=8, max_tokens=8, seed=1, logprobs=0,
+                                                                  ignore_eos=True)).name))]
+        first = api.finish(api.submit(make_spec(SHORT, depth=8, max_tokens=3, seed=1, logprobs=0, ignore_eos=True)).name)
+        self.assertEqual(first.early_steps, 3)
+        more = api.jobs.Continue(latentd_pb2.ContinueJobRequest(name=first.name, more_tokens=5), timeout=patience())
+        more = api.finish(more.name)
+        self.assertEqual((more.early_steps, more.spec.depth.early_steps), (3, 3))
+        assert_same_answer(self, Answer.of_job(more), whole, "continued")
+        depth = job_pb2.Depth(fixed_steps=8, tokenwise=True)
+        scores = [api.inference.Score(latentd_pb2.ScoreRequest(
+            context=job_pb2.Prompt(tokens=job_pb2.TokenIds(ids=SHORT)),
+            continuation=job_pb2.Prompt(tokens=job_pb2.TokenIds(ids=LONG[:4])), depth=depth, seed=1), timeout=patience())
+            for depth in (depth, with_early_steps(job_pb2.JobSpec(depth=depth), 3).depth,
+                          with_early_steps(job_pb2.JobSpec(depth=depth), 0).depth)]
+        self.assertEqual(list(scores[0].logprobs), list(scores[1].logprobs))
+        self.assertNotEqual(list(scores[0].logprobs), list(scores[2].logprobs))
+        self.assert_stops_cleanly(daemon)
+
+    def test_early_steps_without_an_early_copy_or_beyond_the_depth_are_refused(self):
+        for options, steps in ((dict(format="bf16"), 1), (dict(max_steps=16, **LADDER), 17)):
+            daemon = self.daemon(model=harness.TINY, options=dict(threads=1, **options))
+            with self.assertRaises(grpc.RpcError) as caught:
+                daemon.api().submit(with_early_steps(jobs()[0][1], steps))
+            self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+            self.assertIn("depth.early_steps: found %d" % steps, caught.exception.details())
+            refused = harness.ctl(daemon, "submit", "--tokens", "1,2", "--early-steps", str(steps))
+            self.assertNotEqual(refused.returncode, 0)
+            self.assertIn("early_steps", refused.stderr)
+            self.assert_stops_cleanly(daemon)
+
+    def test_the_early_format_is_shown_and_its_bytes_are_counted(self):
+        daemon = self.daemon(model=harness.TINY, options=dict(threads=1, early_steps=5, **LADDER))
+        model = daemon.api().model()
+        self.assertEqual((model.format, model.early_format, model.default_early_steps), ("bf16", "int8", 5))
+        shown = json.loads(harness.ctl(daemon, "info", "--json").stdout)["model"]
+        self.assertEqual((shown["early_format"], shown["default_early_steps"]), ("int8", 5))
+        self.assertRegex(harness.ctl(daemon, "info").stdout, r"(?m)^early steps +int8, 5 by default$")
+        self.assertIn('early_format="int8"', self.metrics(daemon))
+        self.assert_stops_cleanly(daemon)
+        both = self.weight_bytes(2, "bf16", early_format="int8")
+        self.assertEqual(sum(both), sum(self.weight_bytes(0, "bf16") + self.weight_bytes(0, "int8")))
 
 
 if __name__ == "__main__":

@@ -178,6 +178,30 @@ class Restart(harness.Case):
         job = service.daemon.api().finish(name, seconds=300)
         assert_same_answer(self, Answer.of_job(job), expected, "answer after a wait for bf16")
 
+    def test_a_job_keeps_its_early_steps_over_a_restart_with_another_default(self):
+        ladder = dict(format="bf16", early_format="int8")
+        service = self.service(early_steps=100, **ladder)
+        spec = long_spec(200, 10)
+        daemon = self.daemon(model=harness.TINY, options=dict(DEEP, store="memory", **ladder))
+        explicit = job_pb2.JobSpec()
+        explicit.CopyFrom(spec)
+        explicit.depth.early_steps = 100
+        expected, other = [Answer.of_events(daemon.api().generate(s, seconds=300)) for s in (explicit, spec)]
+        self.assertNotEqual(expected.logprobs, other.logprobs)
+        self.assert_stops_cleanly(daemon)
+        name = service.daemon.api().submit(spec).name
+        first_tokens(service.daemon.api().watch(name))
+        self.assertEqual(service.drain(), 0)
+        service.start(early_format="none", early_steps=0)
+        job = service.daemon.api().get(name)
+        self.assertEqual((job.state, job.early_steps), (job_pb2.JOB_STATE_RUNNING, 100))
+        self.assertIn("waits", service.daemon.log())
+        self.assertEqual(service.drain(), 0)
+        service.start(early_steps=3)
+        job = service.daemon.api().finish(name, seconds=300)
+        self.assertEqual(job.early_steps, 100)
+        assert_same_answer(self, Answer.of_job(job), expected, "answer with early steps over a restart")
+
     def test_or_fails_where_that_is_configured(self):
         service = self.service()
         api = service.daemon.api()
