@@ -18,4 +18,6 @@ pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(SYSTEMD REQUIRED IMPORTED_TARGET libsystemd)
 if(LATENTD_TESTS)
   pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+  # Headers only, no pkg-config file: emulates wide vectors for tests of kernels/avx512.
+  find_path(SIMDE_INCLUDE_DIR simde/x86/avx512.h REQUIRED)
 endif()

@@ -11,6 +11,7 @@
 
 #include "kernels/amx/amx.h"
 #include "kernels/avx2/avx2.h"
+#include "kernels/avx512/avx512.h"
 #include "kernels/candidates.h"
 #include "kernels/openblas/openblas.h"
 #include "kernels/ref/ref.h"
@@ -33,6 +34,10 @@ static struct kern_candidate candidates[] = {
      .what = "bf16 and int8 by matrix units, f32 by vectors, x86-64 with AMX",
      .check = kern_amx_init,
      .id = kern_amx_id},
+    {.ops = &kern_avx512_ops,
+     .what = "f32, bf16 and int8 by 512-bit vectors, x86-64 with AVX-512 and VNNI",
+     .check = kern_avx512_init,
+     .id = kern_avx512_id},
     {.ops = &kern_avx2_ops,
      .what = "f32, bf16, int8 and int4 by 256-bit vectors, x86-64 with AVX2 and FMA",
      .check = kern_avx2_init,

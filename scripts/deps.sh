@@ -32,6 +32,7 @@ libsqlite3-dev   the job log
 zlib1g-dev       gzip of gRPC messages, checksums of stored events
 libsystemd-dev   readiness and watchdog messages
 libcmocka-dev    unit tests
+libsimde-dev     AVX-512 for tests on processors that lack it
 clang-14         the fuzz build: libFuzzer comes with it
 libclang-rt-14-dev    libFuzzer and the sanitizers of clang
 libomp-14-dev    OpenMP for the fuzz build
