@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "cluster/comm.h"
 #include "cluster/handshake.h"
 #include "cluster/shard.h"
@@ -87,6 +88,8 @@ static int offer_tiers(struct rank_setup *s, const struct config *config, struct
     for (int32_t i = 0; i < kern_tier_count() && offer->n_tiers < CLUS_MAX_TIERS; i++) {
         struct kern_tier_info info;
         kern_tier_describe(i, &info);
+        if (info.differs)
+            ltd_warning("tier %s is not used: %s", info.name, info.refusal);
         if (!info.available || (is_pinned && strcmp(info.name, config->tier) != 0))
             continue;
         struct kern_ctx ctx = s->kern;

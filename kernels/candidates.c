@@ -15,9 +15,12 @@ const char *kern_candidate_refusal(struct kern_candidate *c)
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&lock);
     if (c->verdict == KERN_NOT_ASKED) {
-        bool runs = c->check(c->refusal, sizeof c->refusal) == 0 &&
-                    kern_self_check(c->ops, c->refusal, sizeof c->refusal) == 0;
-        c->verdict = runs ? KERN_ACCEPTED : KERN_REFUSED;
+        if (c->check(c->refusal, sizeof c->refusal) != 0)
+            c->verdict = KERN_REFUSED;
+        else if (kern_self_check(c->ops, c->refusal, sizeof c->refusal) != 0)
+            c->verdict = KERN_DIFFERS;
+        else
+            c->verdict = KERN_ACCEPTED;
     }
     pthread_mutex_unlock(&lock);
     return c->verdict == KERN_ACCEPTED ? NULL : c->refusal;
@@ -27,6 +30,7 @@ void kern_candidate_describe(struct kern_candidate *c, struct kern_tier_info *ou
 {
     const char *refusal = kern_candidate_refusal(c);
     *out = (struct kern_tier_info){.name = c->ops->name, .what = c->what, .available = !refusal};
+    out->differs = c->verdict == KERN_DIFFERS;
     if (refusal)
         snprintf(out->refusal, sizeof out->refusal, "%s", refusal);
 }

@@ -11,7 +11,8 @@
 
 #include "kernels/dispatch.h"
 
-enum kern_verdict { KERN_NOT_ASKED, KERN_ACCEPTED, KERN_REFUSED };
+/* Refused: it declined by itself. Differs: it gave other bits than the reference. */
+enum kern_verdict { KERN_NOT_ASKED, KERN_ACCEPTED, KERN_REFUSED, KERN_DIFFERS };
 
 struct kern_candidate {
     const struct kern_ops *ops;

@@ -31,7 +31,7 @@ static void ref_id(char *out, size_t size)
 /* Best first. Verdicts are filled in when they are asked for. */
 static struct kern_candidate candidates[] = {
     {.ops = &kern_amx_ops,
-     .what = "bf16 and int8 by matrix units, f32 by vectors, x86-64 with AMX",
+     .what = "bf16 and int8 by matrix units, f32 and int4 by vectors, x86-64 with AMX",
      .check = kern_amx_init,
      .id = kern_amx_id},
     {.ops = &kern_avx512_ops,

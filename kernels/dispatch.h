@@ -29,6 +29,7 @@ struct kern_tier_info {
     const char *name;
     const char *what; /* one line for people */
     bool available;
+    bool differs; /* refused because it gave other bits than the reference: a broken machine */
     char refusal[KERN_REFUSAL_BYTES]; /* why it is not available; empty when it is */
 };
 

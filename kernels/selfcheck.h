@@ -5,7 +5,8 @@
  * Tests compare tiers on the machines that tests run on. An operator's processor may be none of them:
  * a newer one, one with a microcode of its own, a virtual one whose host promises what it does not
  * keep. So before a tier is used, its products are compared once with those of `ref`, for each format
- * in which both have one definition (all but f32). A few milliseconds, on the calling thread.
+ * that has one definition. In f32 tiers over tiles have one of their own, computed here in plain C; others
+ * are not compared in it. A few milliseconds, on the calling thread.
  * An instruction that the processor does not have ends the process here instead of in the first job.
  */
 #ifndef LATENTD_KERNELS_SELFCHECK_H

@@ -104,7 +104,7 @@ void kern_amx_id(char *out, size_t size)
 
 const struct kern_ops kern_amx_ops = {
     .name = "amx",
-    .formats = 1u << KERN_F32 | 1u << KERN_BF16 | 1u << KERN_INT8,
+    .formats = 1u << KERN_F32 | 1u << KERN_BF16 | 1u << KERN_INT8 | 1u << KERN_INT4,
     .mat_pack = kern_tiles_mat_pack,
     .mat_row = kern_tiles_mat_row,
     .matmul = kern_amx_matmul,

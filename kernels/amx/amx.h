@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kernels/amx/amx.h - products in bf16 and int8 by the matrix units of AMX over the tiles of
- * kernels/tiles.h; f32 is that of kernels/avx2.
+ * kernels/tiles.h; f32 and int4 are those of kernels/avx2.
  *
  * Private to kernels/ and its tests.
  */
