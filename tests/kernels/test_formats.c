@@ -296,8 +296,9 @@ static void check_integers(const struct kern_ctx *ctx, enum kern_format format,
     random_fill(x, POS * n, 2.0f, seed + 1);
     memset(w + 3 * n, 0, n * sizeof *w); /* a row of zeros has scale 0 */
     for (size_t i = 0; i < n; i++) {
-        w[4 * n + i] *= 0x1p-140f; /* a row whose scale is denormal */
-        w[5 * n + i] *= 0x1p127f;  /* and one near the end */
+        w[4 * n + i] *= 0x1p-140f;                    /* a row whose scale is denormal */
+        w[5 * n + i] *= 0x1p127f;                     /* and one near the end */
+        w[6 * n + i] = copysignf(3.0f, w[6 * n + i]); /* the first of equals has the say */
         x[2 * n + i] = 0.0f;
     }
     x[3 * n + n / 2] = seed % 2 ? INFINITY : NAN;

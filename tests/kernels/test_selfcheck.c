@@ -16,6 +16,7 @@
 
 #include "kernels/bf16.h"
 #include "kernels/candidates.h"
+#include "kernels/dispatch.h"
 #include "kernels/ref/ref.h"
 #include "kernels/selfcheck.h"
 #include "kernels/tiles.h"
@@ -268,6 +269,18 @@ static void a_verdict_is_given_once(void **state)
     assert_int_equal(n_asked, 1);
 }
 
+/* Tests that go through the tiers of a machine see a tier that is refused as one that is not there. */
+static void no_tier_of_this_build_is_refused_for_its_bits(void **state)
+{
+    (void)state;
+    for (int32_t t = 0; t < kern_tier_count(); t++) {
+        struct kern_tier_info info;
+        kern_tier_describe(t, &info);
+        if (strstr(info.refusal, "self-check"))
+            fail_msg("tier %s: %s", info.name, info.refusal);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +289,7 @@ int main(void)
         cmocka_unit_test(f32_of_tiers_over_tiles_is_compared_too),
         cmocka_unit_test(a_tier_that_fails_its_check_is_refused_and_the_next_one_taken),
         cmocka_unit_test(a_verdict_is_given_once),
+        cmocka_unit_test(no_tier_of_this_build_is_refused_for_its_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
