@@ -149,7 +149,8 @@ static void mix_math(struct bench *b)
 int kern_fingerprint(const struct kern_ctx *ctx, uint64_t *out, struct ltd_err *err)
 {
     size_t scores_stride = N_PAGES * KERN_PAGE_POSITIONS;
-    size_t n_scores = (size_t)(ctx->n_threads > 0 ? ctx->n_threads : 1) * scores_stride;
+    size_t n_threads = (size_t)(ctx->n_threads > 0 ? ctx->n_threads : 1);
+    size_t n_scores = n_threads * KERN_QUERIES_AT_ONCE * scores_stride;
     int rc = -1;
     struct bench b = {.ctx = ctx, .hash = FNV_OFFSET};
     b.weights = ltd_alloc((size_t)N_ROWS * MAX_LEN, sizeof(float));

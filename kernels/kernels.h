@@ -31,6 +31,10 @@
  * pages are aligned to absolute positions, so a block never depends on where a chunk began. */
 #define KERN_PAGE_POSITIONS 16
 
+/* Queries that one thread computes side by side. Their scores over some thousand keys stay in a
+ * second-level cache of 256 KiB. */
+#define KERN_QUERIES_AT_ONCE 8
+
 /*
  * How the weights of a packed matrix are kept, and with it what a product computes
  * (docs/numerics.md#weight-formats): f32 as they are; bf16 rounded, times activations rounded to bf16;
@@ -149,8 +153,9 @@ struct kern_ops {
 
     /*
      * attention - softmax(q k / sqrt(head_dim)) v for every query and head.
-     * scores: scratch [ctx->n_threads][scores_stride], scores_stride >= the largest n_keys rounded
-     * up to a whole page. Cost: 2 * head_dim multiply-adds per key, query and head.
+     * Queries of one page table that follow each other share its reads.
+     * scores: scratch [ctx->n_threads][KERN_QUERIES_AT_ONCE][scores_stride], scores_stride >= the
+     * largest n_keys rounded up to a whole page. Cost: 2 * head_dim multiply-adds per key, query and head.
      */
     void (*attention)(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,
                       const struct kern_query *queries, int32_t n_queries, float *scores,

@@ -42,7 +42,7 @@ int model_work_init(struct model_work *work, const struct model_env *env, int32_
     work->own = floats(batch, (size_t)widest_part(env));
     work->fc = floats(batch, 2 * fc + 1);
     work->gated = floats(batch, (size_t)env->config.intermediate);
-    work->scores = floats(threads, work->scores_stride);
+    work->scores = floats(threads * KERN_QUERIES_AT_ONCE, work->scores_stride);
     work->planes = ltd_alloc(batch * (size_t)max_positions, sizeof *work->planes);
     work->queries = ltd_alloc(batch, sizeof *work->queries);
     work->places = ltd_alloc(batch, sizeof *work->places);

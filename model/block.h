@@ -64,7 +64,7 @@ struct model_work {
     float *heads;  /* [max_batch][n] gathered head outputs */
     float *fc;     /* [max_batch][2 * own fc] */
     float *gated;  /* [max_batch][I] gathered */
-    float *scores; /* [n_threads][scores_stride] */
+    float *scores; /* [n_threads][KERN_QUERIES_AT_ONCE][scores_stride] */
     size_t scores_stride;
     int16_t *planes;            /* [max_batch][max_positions] */
     struct kern_query *queries; /* [max_batch] */

@@ -8,7 +8,6 @@
 
 #include <stdio.h>
 
-#include "kernels/attention.h"
 #include "kernels/ref/ref.h"
 #include "kernels/tiles.h"
 
@@ -46,5 +45,5 @@ const struct kern_ops kern_avx2_ops = {
     .add = kern_ref_add,
     .silu_mul = kern_ref_silu_mul,
     .rope = kern_ref_rope,
-    .attention = kern_paged_attention,
+    .attention = kern_avx2_attention,
 };

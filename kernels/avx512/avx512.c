@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-#include "kernels/attention.h"
+#include "kernels/avx2/avx2.h"
 #include "kernels/ref/ref.h"
 #include "kernels/tiles.h"
 
@@ -56,5 +56,5 @@ const struct kern_ops kern_avx512_ops = {
     .add = kern_ref_add,
     .silu_mul = kern_ref_silu_mul,
     .rope = kern_ref_rope,
-    .attention = kern_paged_attention,
+    .attention = kern_avx2_attention,
 };
