@@ -46,6 +46,15 @@ int kern_packed_new(struct kern_mat *mat, enum kern_format format, int32_t rows,
     return 0;
 }
 
+int kern_packed_pack(int32_t n_threads, struct kern_mat *mat, enum kern_format format,
+                     const struct kern_rows *parts, int32_t n_parts, int32_t cols,
+                     struct ltd_err *err)
+{
+    static const struct kern_ops layout = {.name = "packed", .formats = UINT32_MAX};
+    const struct kern_ctx ctx = {&layout, n_threads, KERN_MIN_WORK_DEFAULT};
+    return kern_tiles_mat_pack(&ctx, mat, format, parts, n_parts, cols, err);
+}
+
 uint8_t *kern_packed_part_of(const struct kern_mat *mat, enum kern_packed_part part)
 {
     return part == KERN_PACKED_TILES ? mat->data : mat->scales;

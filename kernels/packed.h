@@ -62,11 +62,19 @@ bool kern_packed_bytes(enum kern_format format, int32_t rows, int32_t cols, size
 int kern_packed_new(struct kern_mat *mat, enum kern_format format, int32_t rows, int32_t cols,
                     struct ltd_err *err);
 
+/*
+ * kern_packed_pack - kern_ops.mat_pack for files: every format, on any processor, whatever tiers run.
+ * Errors as there.
+ */
+int kern_packed_pack(int32_t n_threads, struct kern_mat *mat, enum kern_format format,
+                     const struct kern_rows *parts, int32_t n_parts, int32_t cols,
+                     struct ltd_err *err);
+
 /* kern_packed_part_of - where a part of a matrix begins; to copy whole panels to. */
 uint8_t *kern_packed_part_of(const struct kern_mat *mat, enum kern_packed_part part);
 
 /* kern_packed_copy_rows - rows [src_row, src_row + n) of a file become rows dst_row ... of `mat`, wherever
- * panels begin. Several threads may fill different panels of one matrix. */
+ * panels begin. Several threads may fill different rows of one matrix. */
 void kern_packed_copy_rows(struct kern_mat *mat, int32_t dst_row, const struct kern_packed *src,
                            int32_t src_row, int32_t n);
 

@@ -143,6 +143,17 @@ static int check_tied(const struct model_checkpoint *ckpt, struct ltd_err *err)
                     file, MODEL_NAME_HEAD, MODEL_NAME_WTE, at / model_dtype_bytes(wte->dtype));
 }
 
+static int open_contents(struct model_checkpoint *ckpt, struct ltd_err *err)
+{
+    if (ckpt->index.is_packed) {
+        ckpt->packed = model_packed_open(ckpt->dir, ckpt->index.files[0], &ckpt->layout, err);
+        return ckpt->packed ? 0 : -1;
+    }
+    if (check_unknown(ckpt, err) != 0 || check_expected(ckpt, err) != 0)
+        return -1;
+    return check_tied(ckpt, err);
+}
+
 struct model_checkpoint *model_checkpoint_open(const char *dir, struct ltd_err *err)
 {
     struct model_checkpoint *ckpt = calloc(1, sizeof *ckpt);
@@ -150,9 +161,12 @@ struct model_checkpoint *model_checkpoint_open(const char *dir, struct ltd_err *
         free(ckpt);
         return ltd_fail_null(err, LTD_E_EXHAUSTED, "open model %s: no memory", dir);
     }
-    if (read_config(ckpt, err) != 0 || model_layout_build(&ckpt->layout, &ckpt->config, err) != 0 ||
-        model_index_open(&ckpt->index, dir, err) != 0 || check_unknown(ckpt, err) != 0 ||
-        check_expected(ckpt, err) != 0 || check_tied(ckpt, err) != 0) {
+    ckpt->loading = calloc(1, sizeof *ckpt->loading);
+    if (!ckpt->loading)
+        ltd_fail(err, LTD_E_EXHAUSTED, "open model %s: no memory", dir);
+    if (!ckpt->loading || read_config(ckpt, err) != 0 ||
+        model_layout_build(&ckpt->layout, &ckpt->config, err) != 0 ||
+        model_index_open(&ckpt->index, dir, err) != 0 || open_contents(ckpt, err) != 0) {
         model_checkpoint_close(ckpt);
         return NULL;
     }
@@ -163,7 +177,9 @@ void model_checkpoint_close(struct model_checkpoint *ckpt)
 {
     if (!ckpt)
         return;
+    model_packed_close(ckpt->packed);
     model_index_close(&ckpt->index);
+    free(ckpt->loading);
     free(ckpt->layout.rows);
     free(ckpt->config_text);
     free(ckpt->dir);
@@ -202,37 +218,63 @@ static const char *file_of(const struct model_checkpoint *ckpt, const char *name
 const struct model_tensor *model_checkpoint_tensor(const struct model_checkpoint *ckpt,
                                                    const char *name, struct ltd_err *err)
 {
-    if (model_layout_find(&ckpt->layout, name))
+    const struct model_layout_row *row = model_layout_find(&ckpt->layout, name);
+    if (row && ckpt->packed && row->n_dims == 2)
+        return ltd_fail_null(err, LTD_E_NOT_FOUND, "%s: tensor %.100s is packed", ckpt->dir, name);
+    if (row)
         return model_index_find(&ckpt->index, name, NULL);
     return ltd_fail_null(err, LTD_E_NOT_FOUND, "%s: the model has no tensor %.100s", ckpt->dir,
                          name);
 }
 
-int model_checkpoint_pack(const struct model_checkpoint *ckpt, const struct kern_ctx *ctx,
-                          const struct model_pack *what, struct kern_mat *mat, struct ltd_err *err)
+static int check_ranges(const struct model_layout_row *row, const struct model_pack *what,
+                        struct ltd_err *err)
 {
-    const struct model_tensor *t = model_checkpoint_tensor(ckpt, what->name, err);
-    struct kern_rows rows[MODEL_PACK_MAX_RANGES];
-    enum kern_dtype dtype;
-    if (!t)
-        return -1;
-    if (t->n_dims != 2 || what->n_ranges > MODEL_PACK_MAX_RANGES ||
-        kernel_dtype(t->dtype, &dtype) != 0)
+    if (row->n_dims != 2 || what->n_ranges > MODEL_PACK_MAX_RANGES)
         return ltd_fail(err, LTD_E_INTERNAL,
                         "tensor %s: %d dimensions in %d ranges, expected a "
                         "matrix in at most %d",
-                        what->name, t->n_dims, what->n_ranges, MODEL_PACK_MAX_RANGES);
+                        what->name, row->n_dims, what->n_ranges, MODEL_PACK_MAX_RANGES);
     for (int32_t i = 0; i < what->n_ranges; i++) {
         const struct model_row_range *r = &what->ranges[i];
-        if (r->begin < 0 || r->begin > r->end || r->end > t->shape[0])
+        if (r->begin < 0 || r->begin > r->end || r->end > row->shape[0])
             return ltd_fail(err, LTD_E_INTERNAL, "tensor %s: rows [%d, %d), expected inside %lld",
-                            what->name, r->begin, r->end, (long long)t->shape[0]);
-        rows[i] = (struct kern_rows){t->data, dtype, r->begin, r->end};
+                            what->name, r->begin, r->end, (long long)row->shape[0]);
     }
+    return 0;
+}
+
+static int pack_now(const struct model_checkpoint *ckpt, const struct kern_ctx *ctx,
+                    const struct model_pack *what, struct kern_mat *mat, struct ltd_err *err)
+{
+    const struct model_tensor *t = model_index_find(&ckpt->index, what->name, NULL);
+    struct kern_rows rows[MODEL_PACK_MAX_RANGES];
+    enum kern_dtype dtype;
+    if (kernel_dtype(t->dtype, &dtype) != 0)
+        return ltd_fail(err, LTD_E_INTERNAL, "tensor %s: dtype %s", what->name,
+                        model_dtype_name(t->dtype));
+    for (int32_t i = 0; i < what->n_ranges; i++)
+        rows[i] = (struct kern_rows){t->data, dtype, what->ranges[i].begin, what->ranges[i].end};
     if (ctx->ops->mat_pack(ctx, mat, what->format, rows, what->n_ranges, (int32_t)t->shape[1],
                            err) != 0)
         return ltd_err_context(err, "%s: tensor %s", file_of(ckpt, what->name), what->name);
     return 0;
+}
+
+int model_checkpoint_pack(const struct model_checkpoint *ckpt, const struct kern_ctx *ctx,
+                          const struct model_pack *what, struct kern_mat *mat, struct ltd_err *err)
+{
+    const struct model_layout_row *row = model_layout_find(&ckpt->layout, what->name);
+    if (!row)
+        return ltd_fail(err, LTD_E_NOT_FOUND, "%s: the model has no tensor %.100s", ckpt->dir,
+                        what->name);
+    if (check_ranges(row, what, err) != 0)
+        return -1;
+    int rc = ckpt->packed ? model_checkpoint_take(ckpt, ctx, what, row, mat, err)
+                          : pack_now(ckpt, ctx, what, mat, err);
+    if (rc == 0 && ckpt->loading->progress)
+        ckpt->loading->progress(ckpt->loading->arg, (int64_t)mat->rows * mat->cols);
+    return rc;
 }
 
 int model_checkpoint_floats(const struct model_checkpoint *ckpt, const char *name, int64_t begin,
@@ -248,6 +290,10 @@ int model_checkpoint_floats(const struct model_checkpoint *ckpt, const char *nam
                         "tensor %s: elements [%lld, +%lld), expected inside "
                         "%lld",
                         name, (long long)begin, (long long)count, (long long)elements);
+    if (ckpt->packed &&
+        model_packed_read(ckpt->packed, t, (size_t)begin * sizeof(float),
+                          (size_t)(begin + count) * sizeof(float), NULL, 1, err) != 0)
+        return -1;
     kern_widen(out, t->data + (size_t)begin * kern_dtype_bytes(dtype), dtype, count);
     for (int64_t i = 0; i < count; i++)
         if (!isfinite(out[i]))

@@ -6,12 +6,15 @@
  * because reading 15 GB at every start would cost a minute; the sample finds another checkpoint, a
  * half-copied file and a zeroed tail, not a single flipped bit.
  */
-#include "model/checkpoint_private.h"
+#include "model/hash.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <openssl/evp.h>
+
+#include "model/checkpoint_private.h"
 
 #define HASH_ALL_BYTES   ((size_t)64 << 20)
 #define HASH_BLOCK_BYTES ((size_t)4096)
@@ -48,52 +51,102 @@ static int put_head(EVP_MD_CTX *md, const struct model_tensor *t)
     return 0;
 }
 
-static int put_content(EVP_MD_CTX *md, const struct model_tensor *t, bool all)
+static int put_range(EVP_MD_CTX *md, const struct model_hash_source *source, int32_t idx, size_t at,
+                     size_t end)
 {
-    if (all || t->bytes <= HASH_BLOCKS * HASH_BLOCK_BYTES)
-        return put(md, t->data, t->bytes);
-    size_t last = t->bytes - HASH_BLOCK_BYTES; /* where the last block begins */
+    for (; at < end; at += MODEL_HASH_PIECE_BYTES) {
+        size_t bytes = end - at < MODEL_HASH_PIECE_BYTES ? end - at : MODEL_HASH_PIECE_BYTES;
+        if (put(md, source->read(source->arg, idx, at, bytes), bytes) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int put_content(EVP_MD_CTX *md, const struct model_hash_source *source, int32_t idx,
+                       size_t tensor_bytes, bool all)
+{
+    if (all || tensor_bytes <= HASH_BLOCKS * HASH_BLOCK_BYTES)
+        return put_range(md, source, idx, 0, tensor_bytes);
+    size_t last = tensor_bytes - HASH_BLOCK_BYTES; /* where the last block begins */
     for (size_t i = 0; i < HASH_BLOCKS; i++) {
-        size_t at = last / (HASH_BLOCKS - 1) * i;
-        if (put(md, t->data + (i + 1 == HASH_BLOCKS ? last : at), HASH_BLOCK_BYTES) != 0)
+        size_t at = i + 1 == HASH_BLOCKS ? last : last / (HASH_BLOCKS - 1) * i;
+        if (put_range(md, source, idx, at, at + HASH_BLOCK_BYTES) != 0)
             return -1;
     }
     return 0;
 }
 
-static int put_model(EVP_MD_CTX *md, const struct model_checkpoint *ckpt)
+static int put_model(EVP_MD_CTX *md, const struct model_hash_source *source)
 {
-    const struct model_layout *layout = &ckpt->layout;
     size_t total = 0;
-    if (put_text(md, ckpt->config_text, ckpt->config_bytes) != 0)
+    if (put_text(md, source->config_text, source->config_bytes) != 0)
         return -1;
-    for (int32_t i = 0; i < layout->n_rows; i++) {
-        const struct model_tensor *t = model_index_find(&ckpt->index, layout->rows[i].name, NULL);
-        total += t->bytes; /* cannot overflow: ranges of mapped files */
-        if (put_head(md, t) != 0)
+    for (int32_t i = 0; i < source->n_tensors; i++) {
+        struct model_tensor t = source->describe(source->arg, i);
+        total += t.bytes; /* cannot overflow: ranges of mapped files, or of files to be written */
+        if (put_head(md, &t) != 0)
             return -1;
     }
-    for (int32_t i = 0; i < layout->n_rows; i++) {
-        const struct model_tensor *t = model_index_find(&ckpt->index, layout->rows[i].name, NULL);
-        if (put_content(md, t, total <= HASH_ALL_BYTES) != 0)
+    for (int32_t i = 0; i < source->n_tensors; i++) {
+        struct model_tensor t = source->describe(source->arg, i);
+        if (put_content(md, source, i, t.bytes, total <= HASH_ALL_BYTES) != 0)
             return -1;
     }
     return 0;
 }
 
-int model_checkpoint_hash(const struct model_checkpoint *ckpt, char hex[MODEL_HASH_HEX_BYTES],
-                          struct ltd_err *err)
+int model_hash_compute(const struct model_hash_source *source, char hex[MODEL_HASH_HEX_BYTES],
+                       struct ltd_err *err)
 {
     uint8_t digest[32];
     unsigned int length = 0;
     EVP_MD_CTX *md = EVP_MD_CTX_new();
-    bool good = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 && put_model(md, ckpt) == 0 &&
-                EVP_DigestFinal_ex(md, digest, &length) == 1 && length == sizeof digest;
+    bool good = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
+                put_model(md, source) == 0 && EVP_DigestFinal_ex(md, digest, &length) == 1 &&
+                length == sizeof digest;
     EVP_MD_CTX_free(md);
     if (!good)
-        return ltd_fail(err, LTD_E_INTERNAL, "%s: the library refused to compute SHA-256",
-                        ckpt->dir);
+        return ltd_fail(err, LTD_E_INTERNAL, "the library refused to compute SHA-256");
     for (size_t i = 0; i < sizeof digest; i++)
         snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------ checkpoints */
+
+static struct model_tensor describe(void *arg, int32_t idx)
+{
+    const struct model_checkpoint *ckpt = arg;
+    return *model_index_find(&ckpt->index, ckpt->layout.rows[idx].name, NULL);
+}
+
+static const uint8_t *read_bytes(void *arg, int32_t idx, size_t at, size_t bytes)
+{
+    (void)bytes;
+    return describe(arg, idx).data + at;
+}
+
+/* What was packed goes by the name of what it was packed from (docs/packed-models.md#identity). */
+int model_checkpoint_hash(const struct model_checkpoint *ckpt, char hex[MODEL_HASH_HEX_BYTES],
+                          struct ltd_err *err)
+{
+    union {
+        const struct model_checkpoint *from;
+        void *to;
+    } arg = {.from = ckpt};
+    const struct model_hash_source source = {
+        .config_text = ckpt->config_text,
+        .config_bytes = ckpt->config_bytes,
+        .n_tensors = ckpt->layout.n_rows,
+        .arg = arg.to,
+        .describe = describe,
+        .read = read_bytes,
+    };
+    if (ckpt->packed) {
+        snprintf(hex, MODEL_HASH_HEX_BYTES, "%s", model_packed_source(ckpt->packed));
+        return 0;
+    }
+    if (model_hash_compute(&source, hex, err) != 0)
+        return ltd_err_context(err, "%s", ckpt->dir);
     return 0;
 }

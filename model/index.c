@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "model/packed.h"
 
 #define SINGLE          "model.safetensors"
 #define INDEX           "model.safetensors.index.json"
@@ -121,20 +122,30 @@ static int open_sharded(struct model_index *index, const char *dir, const char *
 
 int model_index_open(struct model_index *index, const char *dir, struct ltd_err *err)
 {
-    char single[PATH_MAX], sharded[PATH_MAX];
+    static const char *const names[] = {SINGLE, INDEX, MODEL_PACKED_FILE};
+    char paths[3][PATH_MAX];
+    int found = -1;
     *index = (struct model_index){0};
-    if (join(single, dir, SINGLE, err) != 0 || join(sharded, dir, INDEX, err) != 0)
-        return -1;
-    bool has_single = !ltd_file_is_absent(single), has_index = !ltd_file_is_absent(sharded);
-    if (has_single && has_index)
-        return ltd_fail(err, LTD_E_INVALID, "%s: both " SINGLE " and " INDEX ", expected one", dir);
-    if (!has_single && !has_index)
-        return ltd_fail(err, LTD_E_NOT_FOUND, "%s: neither " SINGLE " nor " INDEX ", expected one",
-                        dir);
+    for (int i = 0; i < 3; i++) {
+        if (join(paths[i], dir, names[i], err) != 0)
+            return -1;
+        if (ltd_file_is_absent(paths[i]))
+            continue;
+        if (found >= 0)
+            return ltd_fail(err, LTD_E_INVALID, "%s: both %s and %s, expected one", dir,
+                            names[found], names[i]);
+        found = i;
+    }
+    if (found < 0)
+        return ltd_fail(
+            err, LTD_E_NOT_FOUND,
+            "%s: neither " SINGLE " nor " INDEX " nor " MODEL_PACKED_FILE ", expected one", dir);
     index->files = calloc(MODEL_MAX_FILES, sizeof *index->files);
     if (!index->files)
         return ltd_fail(err, LTD_E_EXHAUSTED, "%s: no memory", dir);
-    int rc = has_single ? open_file(index, single, err) : open_sharded(index, dir, sharded, err);
+    index->is_packed = found == 2;
+    int rc =
+        found == 1 ? open_sharded(index, dir, paths[1], err) : open_file(index, paths[found], err);
     if (rc != 0)
         model_index_close(index);
     return rc;

@@ -2,8 +2,8 @@
 /*
  * model/index.h - the tensor files of a directory as one set of names.
  *
- * Either `model.safetensors`, or the files of `model.safetensors.index.json`, whose weight_map says
- * which file holds which tensor. Both at once is refused, because readers could disagree on which
+ * Either `packed.safetensors`, or `model.safetensors`, or the files of `model.safetensors.index.json`, whose weight_map says
+ * which file holds which tensor. More than one of them is refused, because readers could disagree on which
  * counts. With an index, each tensor must lie in the file that it names, and no file may hold one
  * that the index does not give to it; so every name is there exactly once.
  *
@@ -12,6 +12,7 @@
 #ifndef LATENTD_MODEL_INDEX_H
 #define LATENTD_MODEL_INDEX_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -22,6 +23,7 @@
 struct model_index {
     struct model_safetensors **files; /* owned */
     int32_t n_files;
+    bool is_packed; /* the one file is a packed model's (model/packed.h) */
 };
 
 int model_index_open(struct model_index *index, const char *dir, struct ltd_err *err);

@@ -266,6 +266,11 @@ const uint8_t *model_safetensors_head(const struct model_safetensors *file, size
     return file->map;
 }
 
+const char *model_safetensors_metadata(const struct model_safetensors *file, const char *key)
+{
+    return json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), key));
+}
+
 int32_t model_safetensors_count(const struct model_safetensors *file)
 {
     return file->n_tensors;

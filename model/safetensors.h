@@ -23,7 +23,7 @@
 
 #include "base/err.h"
 
-#define MODEL_TENSOR_MAX_DIMS  8
+#define MODEL_TENSOR_MAX_DIMS 8
 /* The format allows 100 MB, six gigabytes once they are parsed. This is room for 100,000 tensors;
  * the models of this family have a few hundred. */
 #define MODEL_HEADER_MAX_BYTES (16 << 20)
@@ -62,6 +62,8 @@ const char *model_safetensors_path(const struct model_safetensors *file);
 /* The bytes in front of the data: the header's length and the header with its padding. So head and
  * tensors together are the whole file. Borrowed from the mapping. */
 const uint8_t *model_safetensors_head(const struct model_safetensors *file, size_t *bytes);
+/* A text of the header's `__metadata__`; NULL when there is none. */
+const char *model_safetensors_metadata(const struct model_safetensors *file, const char *key);
 int32_t model_safetensors_count(const struct model_safetensors *file);
 /* Tensors in order of their names (bytewise); idx in [0, count). */
 const struct model_tensor *model_safetensors_at(const struct model_safetensors *file, int32_t idx);

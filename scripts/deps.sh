@@ -26,6 +26,7 @@ protobuf-compiler     protoc
 libopenblas-dev  the portable kernel tier
 libpcre2-dev     regular expressions of tokenizer.json
 libjansson-dev   JSON: model files and --json
+libxxhash-dev    checksums of packed models
 libssl-dev       TLS, and SHA-256 of the model
 openssl          certificates of a test
 libsqlite3-dev   the job log

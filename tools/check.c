@@ -10,11 +10,13 @@
 #include <openssl/evp.h>
 
 #include "base/file.h"
+#include "model/packed.h"
 #include "model/tokenizer.h"
 #include "tools/bar.h"
 #include "tools/stop.h"
 
 #define CHUNK_WEIGHTS  65536
+#define PACKED_CHUNK   ((size_t)1 << 20) /* a whole number of blocks, so each is read once */
 #define SMALL_FILE_MAX ((size_t)1 << 30) /* as the daemon limits a tokenizer.json */
 
 /* What a daemon may read besides weights. */
@@ -142,6 +144,33 @@ static int check_all(struct pass *p, struct ltd_err *err)
     return 0;
 }
 
+/* Header, table and copied files were checked when it was opened; a finite number was packed, and its
+ * bytes are what they were. */
+static int check_packed(struct pass *p, struct ltd_err *err)
+{
+    const struct model_packed *packed = model_checkpoint_packed(p->ckpt);
+    const struct model_safetensors *file = model_checkpoint_file(p->ckpt, 0);
+    for (int32_t i = 0; i < model_safetensors_count(file); i++) {
+        const struct model_tensor *t = model_safetensors_at(file, i);
+        if (strcmp(t->name, MODEL_PACKED_SEAL) == 0)
+            continue;
+        for (size_t at = 0; at < t->bytes; at += PACKED_CHUNK) {
+            size_t n = t->bytes - at < PACKED_CHUNK ? t->bytes - at : PACKED_CHUNK;
+            if (model_packed_read(packed, t, at, at + n, NULL, 1, err) != 0 ||
+                tool_stop_check(err) != 0)
+                return -1;
+            tool_bar_add(&p->bar, n);
+        }
+        if (strncmp(t->name, MODEL_PACKED_PADDING, sizeof MODEL_PACKED_PADDING - 1) == 0)
+            continue;
+        p->result.n_tensors++;
+        p->result.bytes += t->bytes;
+    }
+    p->result.n_files = 1;
+    p->result.is_packed = true;
+    return 0;
+}
+
 static int run_pass(const struct model_checkpoint *ckpt, tool_piece_fn piece, void *arg,
                     struct tool_check_result *result, struct ltd_err *err)
 {
@@ -154,7 +183,9 @@ static int run_pass(const struct model_checkpoint *ckpt, tool_piece_fn piece, vo
     p->arg = arg;
     p->md = EVP_MD_CTX_new();
     tool_bar_begin(&p->bar, all_bytes(ckpt));
-    if (p->md)
+    if (model_checkpoint_packed(ckpt))
+        rc = check_packed(p, err);
+    else if (p->md)
         rc = check_all(p, err);
     else
         refused_hash(err);
@@ -194,7 +225,10 @@ int tool_check(const char *dir, tool_piece_fn piece, void *arg, struct tool_chec
 {
     struct model_checkpoint *ckpt = model_checkpoint_open(dir, err);
     int rc = -1;
-    if (ckpt && tool_check_open_text(ckpt, NULL, NULL, err) == 0)
+    if (ckpt && piece && model_checkpoint_packed(ckpt))
+        ltd_fail(err, LTD_E_INVALID,
+                 "%s is packed: it has checksums of its own, which verify compares", dir);
+    else if (ckpt && tool_check_open_text(ckpt, NULL, NULL, err) == 0)
         rc = run_pass(ckpt, piece, arg, result, err);
     model_checkpoint_close(ckpt);
     return rc;

@@ -18,6 +18,7 @@
 #ifndef LATENTD_TOOLS_CHECK_H
 #define LATENTD_TOOLS_CHECK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -43,10 +44,12 @@ struct tool_check_result {
     int32_t n_files; /* of weights */
     int32_t n_tensors;
     uint64_t bytes; /* of tensors */
+    bool is_packed; /* checksums are in the directory itself, and all were compared */
 };
 
 /*
- * tool_check - the pass. `piece` NULL: nothing is hashed.
+ * tool_check - the pass. `piece` NULL: nothing is hashed. Of a packed directory every byte is held against
+ * its own checksums, and `piece` is refused (LTD_E_INVALID).
  * Errors: those of model_checkpoint_open, model_generation_load and model_tokenizer_open;
  * LTD_E_CORRUPT naming file and tensor for a number that is not finite; LTD_E_CANCELLED after a
  * signal; those of `piece`.

@@ -7,6 +7,7 @@
 #include "cli/json_out.h"
 #include "cli/out.h"
 #include "cli/table.h"
+#include "model/packed.h"
 #include "tools/bar.h"
 #include "tools/census.h"
 #include "tools/check.h"
@@ -57,6 +58,12 @@ static void add_storage(struct cli_table *t, const struct info *info)
 {
     char bytes[TOOL_BYTES_TEXT];
     int32_t n_files = model_checkpoint_n_files(info->ckpt);
+    const struct model_packed *packed = model_checkpoint_packed(info->ckpt);
+    if (packed) {
+        char formats[MODEL_PACKED_FORMATS_BYTES];
+        cli_table_cell(t, "packed");
+        cli_table_cell(t, "%s", model_packed_formats_text(model_packed_formats(packed), formats));
+    }
     cli_table_cell(t, "stored");
     cli_table_cell(t, "%s in %" PRId32 " %s", tool_bytes_text(info->census.bytes, bytes), n_files,
                    n_files == 1 ? "file" : "files");
@@ -201,6 +208,21 @@ static void put_ranks(struct cli_json *j, const struct info *info)
     cli_json_end(j);
 }
 
+/* Formats of a packed directory, the first one of every matrix; null for the published layout. */
+static void put_packed(struct cli_json *j, const struct model_checkpoint *ckpt)
+{
+    const struct model_packed *packed = model_checkpoint_packed(ckpt);
+    if (!packed) {
+        cli_json_null(j, "packed");
+        return;
+    }
+    const struct model_packed_formats *formats = model_packed_formats(packed);
+    cli_json_begin(j, "packed", '[');
+    for (int32_t i = 0; i < formats->n; i++)
+        cli_json_str(j, NULL, kern_format_name(formats->items[i]));
+    cli_json_end(j);
+}
+
 static int print_json(const struct info *info, struct ltd_err *err)
 {
     struct cli_json j;
@@ -209,6 +231,7 @@ static int print_json(const struct info *info, struct ltd_err *err)
     cli_json_str(&j, "model", model_checkpoint_dir(info->ckpt));
     cli_json_str(&j, "hash", info->hash);
     cli_json_bool(&j, "has_tokenizer", info->has_tokenizer);
+    put_packed(&j, info->ckpt);
     put_shape(&j, info->config);
     put_counts(&j, &info->census);
     cli_json_u64(&j, "bytes", info->census.bytes);
@@ -279,7 +302,11 @@ const struct tool_verb tool_verb_info = {
         "them half of that (bf16), little more than a quarter (int8) or a seventh (int4). It takes "
         "memory for keys "
         "and values as far as kv_memory allows.\n\n"
-        "With --json one object: model, hash, has_tokenizer, shape, parameters, dtypes, bytes, "
+        "Of a packed directory the formats are shown, the first one being that of every matrix, "
+        "and the "
+        "hash is that of the directory that was packed.\n\n"
+        "With --json one object: model, hash, has_tokenizer, packed, shape, parameters, dtypes, "
+        "bytes, "
         "files, kv_slots, ranks.",
     .groups = {{rows, sizeof rows / sizeof rows[0], 0}, TOOL_COMMON_GROUP},
     .args_bytes = sizeof(struct info_args),

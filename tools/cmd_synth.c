@@ -15,6 +15,7 @@ struct synth_args {
     struct cli_u64 seed;
     const char *dtype;
     struct cli_u64 max_shard_bytes;
+    const char *format;
 };
 
 #define ROW(field) offsetof(struct synth_args, field)
@@ -27,6 +28,8 @@ static const struct cli_option rows[] = {
     {"dtype", CLI_TEXT, ROW(dtype), "TYPE", "bf16 or f32; without it bf16"},
     {"max-shard-bytes", CLI_U64, ROW(max_shard_bytes), "N",
      "begin another file before one has more bytes of tensors than this; without it 5000000000"},
+    {"format", CLI_TEXT, ROW(format), "LIST",
+     "write a packed directory in these formats, as pack would make it: bf16, or bf16,int8"},
 };
 
 static int read_args(const struct synth_args *args, struct tool_synth_options *options,
@@ -51,12 +54,36 @@ static int read_args(const struct synth_args *args, struct tool_synth_options *o
     return 0;
 }
 
+static int run_packed(const struct synth_args *args, const struct tool_synth_options *options,
+                      const char *dir, struct ltd_err *err)
+{
+    struct model_packed_formats formats;
+    struct tool_pack_result result;
+    char bytes[TOOL_BYTES_TEXT];
+    if (args->max_shard_bytes.set)
+        return ltd_fail(
+            err, LTD_E_INVALID,
+            "--max-shard-bytes and --format: expected one, packed weights are one file");
+    if (model_packed_formats_parse(args->format, &formats, err) != 0)
+        return ltd_err_context(err, "--format");
+    if (tool_synth_packed(options, &formats, dir, &result, err) != 0)
+        return -1;
+    cli_out_printf("%s: %" PRIu64 " parameters, %s in %s\n", dir, result.parameters,
+                   tool_bytes_text(result.bytes, bytes), args->format);
+    return 0;
+}
+
 static int run(const char *dir, const void *verb_args, struct ltd_err *err)
 {
+    const struct synth_args *args = verb_args;
     struct tool_synth_options options;
     struct tool_synth_result result;
     char bytes[TOOL_BYTES_TEXT];
-    if (read_args(verb_args, &options, err) != 0 || tool_synth(&options, dir, &result, err) != 0)
+    if (read_args(args, &options, err) != 0)
+        return -1;
+    if (args->format)
+        return run_packed(args, &options, dir, err);
+    if (tool_synth(&options, dir, &result, err) != 0)
         return -1;
     cli_out_printf("%s: %" PRIu64 " parameters, %s in %" PRId32 " %s\n", dir, result.parameters,
                    tool_bytes_text(result.bytes, bytes), result.n_files,
@@ -82,6 +109,9 @@ const struct tool_verb tool_verb_synth = {
         "100m has 108 M; of l2-512k, l2-1m and l2-2m the recurrent block, held in f32, fits two "
         "caches of that size and not one, so two ranks read it from their caches and one rank "
         "cannot; tiny is for tests. A directory gives the shape of its config.json.\n\n"
+        "With --format the directory is packed: what pack would make from the directory without "
+        "it, and "
+        "under the same hash, but written at once.\n\n"
         "Memory use is small and does not grow with the model. Free space is checked first. DIR "
         "appears when everything is on disk; until then, and after a crash, there is only a "
         "hidden directory .NAME.partial-XXXXXX beside it.",

@@ -24,10 +24,12 @@ static int run(const char *dir, const void *args, struct ltd_err *err)
         fprintf(stderr, "latentd-model: verify: %s: %s\n", ltd_code_name(err->code), err->msg);
         return EXIT_REFUSED;
     }
-    cli_out_printf("%s: %" PRId32 " tensors, %s in %" PRId32 " %s, all finite; %s\n", dir,
-                   result.n_tensors, tool_bytes_text(result.bytes, bytes), result.n_files,
+    cli_out_printf("%s: %" PRId32 " tensors, %s in %" PRId32 " %s, %s\n", dir, result.n_tensors,
+                   tool_bytes_text(result.bytes, bytes), result.n_files,
                    result.n_files == 1 ? "file" : "files",
-                   has_sums ? "every checksum agrees" : "no " TOOL_CHECKSUM_NAME);
+                   result.is_packed ? "packed; every checksum agrees"
+                   : has_sums       ? "all finite; every checksum agrees"
+                                    : "all finite; no " TOOL_CHECKSUM_NAME);
     return 0;
 }
 
@@ -42,6 +44,8 @@ const struct tool_verb tool_verb_verify = {
         "When the directory has latentd-checksums.json (see checksum), every byte is compared as "
         "well: what differs is named, down to the tensor, and so is a file that is missing, or "
         "that was not there.\n\n"
+        "A packed directory has checksums of its own: every byte of its weights, header and copied "
+        "files is compared, and what differs is named, down to the place in the tensor.\n\n"
         "The exit status is 0 or, whatever the reason, 1.",
     .groups = {TOOL_COMMON_GROUP},
     .args_bytes = sizeof(struct tool_common),

@@ -14,14 +14,13 @@
 
 #include "base/bytes.h"
 #include "cli/json_out.h"
-#include "kernels/bf16.h"
 #include "model/index.h"
 #include "model/layout.h"
 #include "tools/bar.h"
 #include "tools/folder.h"
+#include "tools/made.h"
 #include "tools/shape.h"
 #include "tools/stop.h"
-#include "tools/weights.h"
 
 #define CHUNK_WEIGHTS     65536 /* that are drawn and written at once */
 #define HEADER_ALIGN      8 /* data begins at a multiple of this, as the published tools do it */
@@ -38,7 +37,7 @@ struct synth {
     struct tool_folder folder;
     struct tool_file file;
     struct tool_bar bar;
-    float drawn[CHUNK_WEIGHTS];
+    struct tool_made made;
     uint8_t stored[CHUNK_WEIGHTS * sizeof(float)];
 };
 
@@ -103,18 +102,25 @@ static int write_text(struct synth *s, const char *name, struct ltd_bytes *text,
     return tool_file_close(&s->file, err);
 }
 
+void tool_synth_settings(const struct tool_synth_options *options, struct ltd_bytes *config,
+                         struct ltd_bytes *generation)
+{
+    const char *dtype = options->dtype == MODEL_BF16 ? "bfloat16" : "float32";
+    tool_shape_config_json(&options->shape, dtype, config);
+    tool_shape_generation_json(generation);
+}
+
 static int write_settings(struct synth *s, struct ltd_err *err)
 {
-    const char *dtype = s->options->dtype == MODEL_BF16 ? "bfloat16" : "float32";
-    struct ltd_bytes text;
-    ltd_bytes_init(&text);
-    tool_shape_config_json(&s->options->shape, dtype, &text);
-    int rc = write_text(s, "config.json", &text, err);
-    ltd_bytes_clear(&text);
-    tool_shape_generation_json(&text);
+    struct ltd_bytes config, generation;
+    ltd_bytes_init(&config);
+    ltd_bytes_init(&generation);
+    tool_synth_settings(s->options, &config, &generation);
+    int rc = write_text(s, "config.json", &config, err);
     if (rc == 0)
-        rc = write_text(s, "generation_config.json", &text, err);
-    ltd_bytes_fini(&text);
+        rc = write_text(s, "generation_config.json", &generation, err);
+    ltd_bytes_fini(&config);
+    ltd_bytes_fini(&generation);
     return rc;
 }
 
@@ -184,36 +190,14 @@ static int write_header(struct synth *s, int32_t begin, int32_t end, struct ltd_
     return rc;
 }
 
-/* As the file stores them, little endian. Returns the bytes. */
-static size_t store(struct synth *s, size_t count)
-{
-    uint8_t *out = s->stored;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t bits;
-        if (s->options->dtype == MODEL_BF16) {
-            bits = kern_bf16_round(s->drawn[i]);
-        } else {
-            memcpy(&bits, &s->drawn[i], sizeof bits);
-            out[2] = (uint8_t)(bits >> 16);
-            out[3] = (uint8_t)(bits >> 24);
-        }
-        out[0] = (uint8_t)bits;
-        out[1] = (uint8_t)(bits >> 8);
-        out += model_dtype_bytes(s->options->dtype);
-    }
-    return (size_t)(out - s->stored);
-}
-
 static int write_tensor(struct synth *s, int32_t row, struct ltd_err *err)
 {
     const struct model_layout_row *r = &s->layout.rows[row];
-    struct tool_weights weights =
-        tool_weights_of(s->options->seed, r->name, s->options->shape.n_embd);
     uint64_t n = elements_of(r);
     for (uint64_t at = 0; at < n; at += CHUNK_WEIGHTS) {
         size_t count = n - at < CHUNK_WEIGHTS ? (size_t)(n - at) : CHUNK_WEIGHTS;
-        tool_weights_fill(&weights, (int64_t)at, (int64_t)count, s->drawn);
-        size_t bytes = store(s, count);
+        size_t bytes = count * model_dtype_bytes(s->options->dtype);
+        tool_made_bytes(&s->made, r, at, count, s->stored);
         if (tool_file_write(&s->file, s->stored, bytes, err) != 0 || tool_stop_check(err) != 0)
             return -1;
         tool_bar_add(&s->bar, bytes);
@@ -264,6 +248,10 @@ int tool_synth(const struct tool_synth_options *options, const char *path,
     if (!s)
         return ltd_fail(err, LTD_E_EXHAUSTED, "no memory for a buffer of %zu bytes", sizeof *s);
     s->options = options;
+    s->made.shape = &options->shape;
+    s->made.layout = &s->layout;
+    s->made.seed = options->seed;
+    s->made.dtype = options->dtype;
     s->file.fd = -1;
     int rc = -1;
     if (model_layout_build(&s->layout, &options->shape, err) == 0 && plan(s, err) == 0)

@@ -21,6 +21,7 @@
 #include "base/err.h"
 #include "model/config.h"
 #include "model/safetensors.h"
+#include "tools/packer.h"
 
 struct tool_synth_options {
     struct model_config shape;
@@ -37,6 +38,18 @@ struct tool_synth_result {
     uint64_t bytes; /* of the tensors */
     int32_t n_files;
 };
+
+/* tool_synth_settings - config.json and generation_config.json of the model, appended. */
+void tool_synth_settings(const struct tool_synth_options *options, struct ltd_bytes *config,
+                         struct ltd_bytes *generation);
+
+/*
+ * tool_synth_packed - the packed directory that `pack` would make from what tool_synth would write, without
+ * writing that. max_shard_bytes is not used. Errors as tool_pack.
+ */
+int tool_synth_packed(const struct tool_synth_options *options,
+                      const struct model_packed_formats *formats, const char *path,
+                      struct tool_pack_result *result, struct ltd_err *err);
 
 /*
  * tool_synth - write the directory `path`, which nothing may have as its name.

@@ -6,8 +6,8 @@
 
 #include "cli/page.h"
 
-const struct tool_verb *const tool_verbs[] = {&tool_verb_synth, &tool_verb_info, &tool_verb_verify,
-                                              &tool_verb_checksum};
+const struct tool_verb *const tool_verbs[] = {&tool_verb_synth, &tool_verb_pack, &tool_verb_info,
+                                              &tool_verb_verify, &tool_verb_checksum};
 
 const size_t tool_n_verbs = sizeof tool_verbs / sizeof tool_verbs[0];
 
@@ -96,6 +96,7 @@ static void put_tail(FILE *out)
     }
     fputs(".SH EXAMPLES\n.nf\n"
           "latentd\\-model synth \\-\\-like huginn\\-0125 \\-\\-seed 1 /var/tmp/big\n"
+          "latentd\\-model pack \\-\\-format bf16 \\-\\-out /var/tmp/packed /var/tmp/big\n"
           "latentd\\-model info \\-\\-ranks 4 /var/tmp/big\n"
           "latentd\\-model checksum /var/tmp/big\n"
           "latentd\\-model verify /var/tmp/big\n"
@@ -107,7 +108,7 @@ void tool_manual_write(FILE *out)
 {
     fputs(".\\\" Written by \"latentd-model help --man\"; change tools/, not this file.\n"
           ".TH LATENTD\\-MODEL 1 \"\" latentd \"User Commands\"\n"
-          ".SH NAME\nlatentd\\-model \\- make, describe and check model directories\n"
+          ".SH NAME\nlatentd\\-model \\- make, pack, describe and check model directories\n"
           ".SH SYNOPSIS\n.B latentd\\-model\n.I VERB\n[\\fIOPTION\\fR]...\n.I DIR\n.br\n"
           ".B latentd\\-model help\n[\\fIVERB\\fR]\n"
           ".SH DESCRIPTION\n",

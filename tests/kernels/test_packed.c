@@ -92,6 +92,19 @@ static void check_rows(const struct kern_ctx *ctx, const struct kern_packed *src
     kern_mat_fini(&expected);
 }
 
+/* What a tool writes is what a tier packs. */
+static void expect_file_bytes(enum kern_format format, int32_t cols, const struct kern_mat *mat)
+{
+    const struct kern_rows part = {weights, KERN_DTYPE_F32, 0, ROWS};
+    struct kern_mat written;
+    struct ltd_err err = {0};
+    if (kern_packed_pack(2, &written, format, &part, 1, cols, &err) != 0)
+        fail_msg("kern_packed_pack: %s", err.msg);
+    assert_int_equal(written.bytes, mat->bytes);
+    assert_memory_equal(written.data, mat->data, mat->bytes);
+    kern_mat_fini(&written);
+}
+
 static void check_format(const struct kern_ctx *ctx, enum kern_format format, int32_t cols)
 {
     static const struct {
@@ -103,6 +116,7 @@ static void check_format(const struct kern_ctx *ctx, enum kern_format format, in
     size_t bytes;
     assert_true(kern_packed_bytes(format, ROWS, cols, &bytes));
     assert_int_equal(bytes, mat.bytes);
+    expect_file_bytes(format, cols, &mat);
     for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
         check_rows(ctx, &src, ranges[i].begin, ranges[i].end);
     kern_mat_fini(&mat);
