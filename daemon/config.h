@@ -57,6 +57,7 @@ struct config {
     char *format;
     char *early_format;
     int64_t early_steps;
+    char *weights;
     int64_t threads;
     char *shares;
     char *control_interface;

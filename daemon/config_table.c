@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "cluster/shard.h"
 #include "kernels/dispatch.h"
+#include "model/checkpoint.h"
 #include "model/kv.h"
 #include "rpc/address.h"
 
@@ -73,6 +74,15 @@ static bool check_early_format(const char *text, char *why)
     if (check_format(text, why))
         return true;
     snprintf(why, CONFIG_WHY_BYTES, "expected none, f32, bf16, int8 or int4");
+    return false;
+}
+
+static bool check_weights(const char *text, char *why)
+{
+    enum model_use use;
+    if (model_use_parse(text, &use) == 0)
+        return true;
+    snprintf(why, CONFIG_WHY_BYTES, "expected auto, mmap or copy");
     return false;
 }
 
@@ -254,6 +264,15 @@ const struct config_option config_options[] = {
      "How many steps of each position jobs make with the early copy when they do not say; at most "
      "max_steps.",
      "Needs early_format. It changes answers; each job records how many it was."},
+    {FIELD(weights), CONFIG_TYPE_TEXT, AT(weights), "auto", "", 0, 0, check_weights,
+     "auto, mmap or copy", NULL, "Ranks and kernels",
+     "What becomes of the weights of a packed directory: mmap uses them where they lie in the "
+     "file, "
+     "where a rank's rows allow it; copy reads them into memory of their own; auto copies small "
+     "matrices and uses large ones in place. Other directories are always read into memory.",
+     "copy, when the file may be changed or its disk may go away while the service runs. mmap "
+     "starts "
+     "faster, and ranks on one host share the memory. Answers do not depend on it."},
     {FIELD(threads), CONFIG_TYPE_INT, AT(threads), "0", "threads", 0, 1024, NULL, "", "--threads",
      "Ranks and kernels",
      "Kernel threads of each rank. 0: the processors this process may use, divided by the ranks "

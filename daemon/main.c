@@ -26,9 +26,6 @@
 #include "daemon/rank_setup.h"
 #include "daemon/startup.h"
 
-/* Loading weights takes as long as the disk needs; systemd is told so, step by step. */
-#define LOAD_STEP_SECONDS 600
-
 struct process {
     struct config config;
     struct config_report report;
@@ -50,7 +47,7 @@ _Noreturn static void leave_at_once(struct process *p, int status)
 
 static int load_coordinator(struct process *p, struct ltd_err *err)
 {
-    notify_extend_timeout(LOAD_STEP_SECONDS);
+    notify_extend_timeout(LOADING_STEP_SECONDS);
     if (coordinator_load(&p->coordinator, &p->setup, &p->config, err) != 0)
         return -1;
     p->app = app_open(&p->config, &p->coordinator.served, err);
@@ -116,7 +113,7 @@ static int serve(struct process *p, const struct ltd_err *problem, enum app_end 
     bool is_coordinator = clus_world_rank(p->world) == 0;
     struct ltd_err status = {0};
     if (is_coordinator)
-        notify_extend_timeout(LOAD_STEP_SECONDS);
+        notify_extend_timeout(LOADING_STEP_SECONDS);
     if (rank_setup_open(&p->setup, p->world, &p->config, problem, err) != 0)
         return -1;
     if (is_coordinator)

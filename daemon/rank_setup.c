@@ -83,6 +83,7 @@ static int offer_tiers(struct rank_setup *s, const struct config *config, struct
                        struct ltd_err *err)
 {
     bool is_pinned = strcmp(config->tier, "auto") != 0;
+    struct ltd_err declined = {0};
     if (is_pinned)
         snprintf(offer->pinned_tier, sizeof offer->pinned_tier, "%s", config->tier);
     for (int32_t i = 0; i < kern_tier_count() && offer->n_tiers < CLUS_MAX_TIERS; i++) {
@@ -98,13 +99,19 @@ static int offer_tiers(struct rank_setup *s, const struct config *config, struct
         if (!ctx.ops)
             return -1;
         if (!kern_tier_has(ctx.ops, s->format) ||
-            (s->has_early && !kern_tier_has(ctx.ops, s->early_format)))
+            (s->has_early && !kern_tier_has(ctx.ops, s->early_format)) ||
+            model_checkpoint_offers(s->checkpoint, s->format, false, ctx.ops, &declined) != 0)
             continue;
         if (kern_fingerprint(&ctx, &tier->fingerprint, err) != 0)
             return -1;
         snprintf(tier->name, sizeof tier->name, "%s", info.name);
         kern_tier_id(ctx.ops, tier->what, sizeof tier->what);
         offer->n_tiers++;
+    }
+    /* Tiers that were left out only because of how the weights lie: say that, not that there are none. */
+    if (offer->n_tiers == 0 && declined.code != LTD_OK) {
+        *err = declined;
+        return -1;
     }
     return 0;
 }
@@ -122,6 +129,20 @@ static int read_formats(struct rank_setup *s, const struct config *config, struc
     return 0;
 }
 
+/* Of a packed directory only what it holds can be served. */
+static int check_packed(struct rank_setup *s, const struct config *config, struct ltd_err *err)
+{
+    enum model_use use;
+    if (model_use_parse(config->weights, &use) != 0)
+        return ltd_fail(err, LTD_E_INVALID, "weights: \"%.40s\", expected auto, mmap or copy",
+                        config->weights);
+    model_checkpoint_set_use(s->checkpoint, use);
+    if (model_checkpoint_offers(s->checkpoint, s->format, false, NULL, err) != 0)
+        return -1;
+    return s->has_early ? model_checkpoint_offers(s->checkpoint, s->early_format, true, NULL, err)
+                        : 0;
+}
+
 /* Everything that can be wrong before weights are loaded; fills the offer on the way. */
 static int prepare(struct rank_setup *s, const struct config *config, uint64_t host_memory_bytes,
                    struct clus_offer *offer, struct ltd_err *err)
@@ -130,6 +151,7 @@ static int prepare(struct rank_setup *s, const struct config *config, uint64_t h
     s->kern.n_threads =
         capacity_threads(config->threads, count_processors(), count_ranks_here(s->world));
     if (read_formats(s, config, err) != 0 || read_model(s, config, err) != 0 ||
+        check_packed(s, config, err) != 0 ||
         capacity_plan(config, &s->model, &s->generation, host_memory_bytes, &s->capacity, err) !=
             0 ||
         plan_shards(s, config, err) != 0 || offer_tiers(s, config, offer, err) != 0)
@@ -147,10 +169,23 @@ static int prepare(struct rank_setup *s, const struct config *config, uint64_t h
 
 /* ----------------------------------------------------------------------------------- load */
 
+/* Rank 0 loads prelude, coda, embedding and head as well (daemon/coordinator.c). */
+static void watch_loading(struct rank_setup *s, const struct model_shard *own)
+{
+    const struct model_shard all = model_shard_all(&s->model);
+    bool is_first = clus_world_rank(s->world) == 0;
+    int64_t weights = model_shard_weights(own, &s->model) * (s->has_early ? 2 : 1);
+    if (is_first)
+        weights += (int64_t)capacity_parameters(&s->model) - model_shard_weights(&all, &s->model);
+    loading_begin(&s->loading, weights, is_first);
+    model_checkpoint_set_progress(s->checkpoint, loading_note, &s->loading);
+}
+
 static int load(struct rank_setup *s, struct ltd_err *err)
 {
     const struct model_shard *own = &s->shards[clus_world_rank(s->world)];
     const struct clus_limits *limits = &s->capacity.limits;
+    watch_loading(s, own);
     s->gather = clus_gather_create(s->world, &s->model, s->shards, limits->max_batch, err);
     if (!s->gather)
         return -1;
@@ -211,6 +246,9 @@ int rank_setup_open(struct rank_setup *s, struct clus_world *world, const struct
 
 void rank_setup_drop_checkpoint(struct rank_setup *s)
 {
+    loading_end(&s->loading);
+    if (model_checkpoint_is_lent(s->checkpoint))
+        return;
     model_checkpoint_close(s->checkpoint);
     s->checkpoint = NULL;
 }

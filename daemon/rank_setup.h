@@ -20,6 +20,7 @@
 #include "cluster/rank.h"
 #include "daemon/capacity.h"
 #include "daemon/config.h"
+#include "daemon/loading.h"
 #include "kernels/kernels.h"
 #include "model/checkpoint.h"
 #include "model/core.h"
@@ -29,7 +30,8 @@ struct clus_world;
 
 struct rank_setup {
     struct clus_world *world;            /* borrowed */
-    struct model_checkpoint *checkpoint; /* open until rank_setup_drop_checkpoint */
+    struct model_checkpoint *checkpoint; /* open until rank_setup_drop_checkpoint, or the end */
+    struct loading loading;
     struct model_config model;
     struct model_generation generation;
     struct capacity capacity;
@@ -55,7 +57,8 @@ struct rank_setup {
 int rank_setup_open(struct rank_setup *setup, struct clus_world *world, const struct config *config,
                     const struct ltd_err *problem, struct ltd_err *err);
 
-/* The weights are packed: the files are not needed any more. */
+/* The weights are loaded: the files are not needed any more, unless matrices were lent from them; then they
+ * stay open until rank_setup_close, which is behind everything that computes. */
 void rank_setup_drop_checkpoint(struct rank_setup *setup);
 
 void rank_setup_close(struct rank_setup *setup);

@@ -150,6 +150,7 @@ static void defaults_are_what_the_table_says(void **state)
     assert_string_equal(l.config.format, "f32");
     assert_string_equal(l.config.early_format, "none");
     assert_int_equal(l.config.early_steps, 0);
+    assert_string_equal(l.config.weights, "auto");
     assert_string_equal(l.config.overlap, "auto");
     assert_string_equal(l.config.test_service, "off");
     assert_int_equal(l.config.kv_cached_memory, 64);
@@ -263,6 +264,7 @@ static const struct broken rows[] = {
     {"kv_format = bf16\nkv_format = f32\n", {0}, 1, {"%:2: kv_format: given twice"}},
     {"kv_format = f16\n", {0}, 1, {"%:1: kv_format: found \"f16\", expected f32 or bf16"}},
     {"kv_format =\n", {0}, 1, {"kv_format: found \"\", expected f32 or bf16"}},
+    {"weights = ram\n", {0}, 1, {"%:1: weights: found \"ram\", expected auto, mmap or copy"}},
     {"format = f16\n", {0}, 1, {"%:1: format: found \"f16\", expected f32, bf16, int8 or int4"}},
     {"format =\n", {0}, 1, {"format: found \"\", expected f32, bf16, int8 or int4"}},
     {"early_format = f16\n",

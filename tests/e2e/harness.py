@@ -532,6 +532,23 @@ def ctl(daemon, *arguments, seconds=120, stdin=None, environment=None):
                           env=dict(os.environ, **(environment or {})))
 
 
+def packed_tier():
+    """Whether a tier of this machine takes packed models: avx2 and better."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        flags = set(re.findall(r"[^ \n]+", next((line for line in file if line.startswith("flags")), "")))
+    return {"avx2", "fma"} <= flags
+
+
+def pack(case, model, formats):
+    """A packed directory made from `model`, gone when the test is over."""
+    parent = tempfile.mkdtemp(prefix="ltd-packed-")
+    case.addCleanup(shutil.rmtree, parent, True)
+    out = os.path.join(parent, os.path.basename(model))
+    subprocess.run([os.environ["LATENTD_MODEL_BIN"], "pack", "--format", formats, "--out", out, model],
+                   stdout=subprocess.DEVNULL, check=True, timeout=patience(120))
+    return out
+
+
 def questions():
     with open(os.path.join(DEMO, "questions.jsonl"), encoding="utf-8") as file:
         return [json.loads(line) for line in file]

@@ -80,6 +80,26 @@ class Formats(harness.Case):
                              if all_answers[one][name].logprobs != all_answers[other][name].logprobs]
                 self.assertTrue(differing, "%s and %s, and not one bit of a log-probability differs" % (one, other))
 
+    def test_a_packed_directory_gives_the_answers_of_its_source_on_any_ranks(self):
+        """Rows of these models lie across panels on nearly every rank, so they are lent, copied and taken apart."""
+        if not harness.packed_tier():
+            self.skipTest("no tier of this machine takes packed matrices")
+        ways = [(0, dict(threads=2, weights="mmap")), (2, dict(threads=1, weights="copy")),
+                (3, dict(threads=1, shares="0.1,3,2", weights="mmap"))]
+        for model, formats in ((harness.TINY, FORMATS), (harness.TINY_BF16, ("int8",))):
+            for weights in formats:
+                packed = harness.pack(self, model, weights)
+                source = self.daemon(model=model, options=dict(threads=1, format=weights))
+                expected, named = self.answers(source), source.api().model()
+                self.assert_stops_cleanly(source)
+                for ranks, way in ways:
+                    where = "%s, %s, %d ranks, %s" % (model.rsplit("/", 1)[1], weights, ranks, way)
+                    daemon = self.daemon(model=packed, ranks=ranks, options=dict(way, format=weights))
+                    self.assertEqual(daemon.api().model().hash, named.hash, where)
+                    for name, answer in self.answers(daemon).items():
+                        assert_same_answer(self, answer, expected[name], "%s: %s" % (where, name))
+                    self.assert_stops_cleanly(daemon)
+
     def test_the_demo_model_answers_the_same_on_one_rank_and_on_three(self):
         questions = harness.questions()[::40]
         for weights in FORMATS:

@@ -116,6 +116,45 @@ class LatentdModel(harness.Case):
         self.assertIn("latentd-model: verify: corrupt: %s: tensor %s: SHA-256" % (path, MATRIX), refused.stderr)
         self.assertEqual(refused.stdout, "")
 
+    def test_a_packed_model_is_refused_by_file_and_tensor_when_a_bit_has_flipped(self):
+        model = self.synth("model")
+        said = self.good("pack", "--format", "bf16,int8", model).stdout
+        packed = model + "-bf16-int8"
+        self.assertEqual(said, "%s: 190016 parameters, 478 kB in bf16,int8, 2 files copied\n" % packed)
+        shown = json.loads(self.good("info", "--json", packed).stdout)
+        self.assertEqual(shown["packed"], ["bf16", "int8"])
+        self.assertEqual(shown["hash"], json.loads(self.good("info", "--json", model).stdout)["hash"])
+        self.assertRegex(self.good("info", packed).stdout, r"(?m)^packed +bf16,int8$")
+        self.assertIn("every checksum agrees", self.good("verify", packed).stdout)
+        self.assertIn("checksums of its own", self.good("checksum", packed, status=2).stderr)
+        self.assertIn("is packed", self.good("pack", "--format", "bf16", packed, status=2).stderr)
+        path = os.path.join(packed, "packed.safetensors")
+        with open(path, "r+b") as file:
+            head = int.from_bytes(file.read(8), "little")
+            begin = json.loads(file.read(head))[MATRIX + "@bf16"]["data_offsets"][0]
+            file.seek(8 + head + begin + 400)
+            byte = file.read(1)[0]
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte ^ 1]))
+        words = "%s: tensor %s@bf16: bytes [0, " % (path, MATRIX)
+        self.assertIn("latentd-model: verify: corrupt: " + words, self.good("verify", packed, status=1).stderr)
+        if not harness.packed_tier():
+            self.skipTest("no tier of this machine takes packed matrices")
+        for ranks in (0, 2):
+            daemon = self.daemon(model=packed, ranks=ranks, wait=False, options=dict(format="bf16"))
+            self.assertEqual(daemon.wait(), 2)
+            self.assertIn(words, daemon.log())
+
+    def test_what_a_packed_directory_does_not_hold_is_refused_with_what_it_does(self):
+        packed = self.synth("model", "tiny", 1, "--format", "bf16,int8")
+        for options, words in ((dict(), "not in f32: expected format = bf16"),
+                               (dict(format="int8"), "not in int8: expected format = bf16"),
+                               (dict(format="bf16", tier="ref"), "tier ref does not: expected another tier")):
+            for ranks in (0, 2):
+                daemon = self.daemon(model=packed, ranks=ranks, wait=False, options=options)
+                self.assertEqual(daemon.wait(), 2)
+                self.assertIn(words, daemon.log())
+
     def test_memory_does_not_grow_with_the_model(self):
         limit = None
         if not harness.SANITIZE:  # a sanitizer's shadow needs more address space than there is memory
@@ -131,10 +170,14 @@ class LatentdModel(harness.Case):
         self.good("info", self.path("m"))
 
     def test_a_terminal_gets_a_bar_and_ctrl_c_leaves_nothing(self):
+        for arguments in (["--dtype", "f32"], ["--format", "f32,int8"]):
+            self.check_bar_and_ctrl_c(arguments)
+
+    def check_bar_and_ctrl_c(self, arguments):
         ours, theirs = pty.openpty()
         self.addCleanup(os.close, ours)
         environment = dict(os.environ, TERM="xterm")
-        process = subprocess.Popen([MODEL, "synth", "--like", "100m", "--dtype", "f32", "--seed", "1", self.path("big")],
+        process = subprocess.Popen([MODEL, "synth", "--like", "100m", "--seed", "1"] + arguments + [self.path("big")],
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs, env=environment)
         os.close(theirs)
         said = b""
@@ -159,6 +202,11 @@ class LatentdModel(harness.Case):
                  (["synth", "--like", "tiny", "--seed", "-1", self.path("x")], "whole number"),
                  (["synth", "--like", "tiny", "--seed", "1", "--dtype", "f16", self.path("x")], "bf16 or f32"),
                  (["synth", "--like", "tiny", "--seed", "1", "--max-shard-bytes", "0", self.path("x")], "expected more"),
+                 (["synth", "--like", "tiny", "--seed", "1", "--format", "q4", self.path("x")], "bf16,int8"),
+                 (["synth", "--like", "tiny", "--seed", "1", "--format", "bf16", "--max-shard-bytes", "9", self.path("x")],
+                  "expected one"),
+                 (["pack", self.path("x")], "--format is missing"),
+                 (["pack", "--format", "bf16,bf16", self.path("x")], "each once"),
                  (["synth", "--like", "tiny", "--seed", "1"], "0 words, expected one"),
                  (["info", "a", "b"], "2 words"), (["verify", "--rank", "1", "a"], "unknown option --rank"),
                  (["info", "--ranks", "0", self.path("")], "")]
@@ -183,7 +231,7 @@ class LatentdModel(harness.Case):
         with open(os.path.join(harness.SOURCE, "docs/latentd-model.md")) as file:
             handbook = file.read()
         verbs = [line.split()[0] for line in self.good("help").stdout.splitlines() if line.startswith("  ")]
-        self.assertEqual(verbs, ["synth", "info", "verify", "checksum"])
+        self.assertEqual(verbs, ["synth", "pack", "info", "verify", "checksum"])
         for verb in verbs:
             text = self.good("help", verb).stdout
             self.assertEqual(text, self.good(verb, "--help").stdout)
