@@ -19,6 +19,10 @@
 #define SHARE_MIN 1e-3
 #define SHARE_MAX 1e6
 
+#define PANEL_ROWS 16 /* KERN_PACKED_ROWS, which this arithmetic must not depend on */
+#define LEAST_PANELS                                                                               \
+    4 /* per rank: with fewer, whole panels would be coarse for the other kernels */
+
 static const char *skip_space(const char *at)
 {
     while (isspace((unsigned char)*at))
@@ -124,6 +128,19 @@ void clus_split(int32_t total, const double *shares, int32_t n, int32_t *begin)
         begin[i + 1] = begin[i] + size[i];
 }
 
+/* In panels of rows where a rank has several, so that its rows begin where those of a packed file do
+ * (docs/packed-models.md). Kernels compute whole panels anyway, so no rank gets more work by it. */
+static void split_panels(int32_t total, const double *shares, int32_t n, int32_t *begin)
+{
+    if (total / PANEL_ROWS < LEAST_PANELS * n) {
+        clus_split(total, shares, n, begin);
+        return;
+    }
+    clus_split((total + PANEL_ROWS - 1) / PANEL_ROWS, shares, n, begin);
+    for (int32_t i = 0; i <= n; i++)
+        begin[i] = begin[i] > total / PANEL_ROWS ? total : begin[i] * PANEL_ROWS;
+}
+
 static int check_shape(const struct clus_shard_shape *shape, struct ltd_err *err)
 {
     if (shape->n_heads < 1 || shape->n_embd < 1 || shape->intermediate < 1)
@@ -144,8 +161,8 @@ int clus_shard_plan(const struct clus_shard_shape *shape, const double *shares, 
                         CLUS_MAX_RANKS);
     int32_t head[CLUS_MAX_RANKS + 1], embd[CLUS_MAX_RANKS + 1], fc[CLUS_MAX_RANKS + 1];
     clus_split(shape->n_heads, shares, n_ranks, head);
-    clus_split(shape->n_embd, shares, n_ranks, embd);
-    clus_split(shape->intermediate, shares, n_ranks, fc);
+    split_panels(shape->n_embd, shares, n_ranks, embd);
+    split_panels(shape->intermediate, shares, n_ranks, fc);
     for (int32_t i = 0; i < n_ranks; i++) {
         shards[i] = (struct model_shard){
             .head_begin = head[i],

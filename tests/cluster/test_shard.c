@@ -3,6 +3,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -88,6 +89,44 @@ static void plan_of_the_published_shape_on_three_ranks_is_the_one_in_the_header(
     assert_int_equal(shards[1].embd_end, 2640);
     assert_int_equal(shards[2].fc_begin, 8960);
     assert_int_equal(shards[2].fc_end, 17920);
+}
+
+/* Whole panels are what a packed model lends, docs/packed-models.md. */
+static void rows_are_cut_in_panels_where_ranks_have_several_and_cover_everything(void **state)
+{
+    (void)state;
+    uint64_t random = 3;
+    int n_cut = 0;
+    for (int round = 0; round < 2000; round++) {
+        const struct clus_shard_shape shape = {.n_heads = 1 + (int32_t)(next_random(&random) % 60),
+                                               .n_embd = 1 + (int32_t)(next_random(&random) % 6000),
+                                               .intermediate =
+                                                   1 + (int32_t)(next_random(&random) % 18000)};
+        int32_t n = 1 + (int32_t)(next_random(&random) % 40);
+        struct model_shard shards[40];
+        double shares[40];
+        for (int32_t i = 0; i < n; i++)
+            shares[i] = 0.1 * (double)(1 + next_random(&random) % 30);
+        assert_int_equal(clus_shard_plan(&shape, shares, n, shards, NULL), 0);
+        int32_t embd = 0, fc = 0;
+        for (int32_t i = 0; i < n; i++) {
+            assert_int_equal(shards[i].embd_begin, embd);
+            assert_int_equal(shards[i].fc_begin, fc);
+            assert_true(shards[i].embd_end >= embd && shards[i].fc_end >= fc);
+            embd = shards[i].embd_end;
+            fc = shards[i].fc_end;
+            bool is_last = embd == shape.n_embd;
+            if (!is_last && shape.n_embd / 16 >= 4 * n) {
+                assert_int_equal(embd % 16, 0);
+                n_cut++;
+            }
+            if (fc < shape.intermediate && shape.intermediate / 16 >= 4 * n)
+                assert_int_equal(fc % 16, 0);
+        }
+        assert_int_equal(embd, shape.n_embd);
+        assert_int_equal(fc, shape.intermediate);
+    }
+    assert_true(n_cut > 1000);
 }
 
 static void more_ranks_than_heads_leave_some_ranks_without_heads(void **state)
@@ -177,6 +216,7 @@ int main(void)
         cmocka_unit_test(equal_shares_differ_by_at_most_one_row_and_the_first_ranks_have_more),
         cmocka_unit_test(scaling_all_shares_by_a_power_of_two_changes_nothing),
         cmocka_unit_test(plan_of_the_published_shape_on_three_ranks_is_the_one_in_the_header),
+        cmocka_unit_test(rows_are_cut_in_panels_where_ranks_have_several_and_cover_everything),
         cmocka_unit_test(more_ranks_than_heads_leave_some_ranks_without_heads),
         cmocka_unit_test(absent_shares_are_equal_shares),
         cmocka_unit_test(shares_may_have_spaces_and_fractions),
