@@ -178,7 +178,7 @@ static void every_matrix_is_the_one_that_is_packed_from_the_source(void **state)
     snprintf(made, sizeof made, "%s", scratch_synth("synth", &options));
     for (int i = 0; ctx.ops && i < 3; i++)
         for (int f = i == 0 ? 0 : 1; f < 2; f++) {
-            static const char *const formats[] = {"f32", "bf16,int8"};
+            static const char *const formats[] = {"f32", "bf16,int8,int4"};
             char name[40];
             snprintf(name, sizeof name, "equal-%d-%d", i, f);
             char packed[300];
