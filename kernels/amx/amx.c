@@ -11,8 +11,11 @@
 #include <string.h>
 
 #include "kernels/avx2/avx2.h"
+#include "kernels/avx512/avx512.h"
 #include "kernels/ref/ref.h"
 #include "kernels/tiles.h"
+
+static bool has_avx512; /* written by kern_amx_init */
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
@@ -75,6 +78,7 @@ static const char *missing(void)
 int kern_amx_init(char *why, size_t size)
 {
     const char *what = missing();
+    char reason[160]; /* nobody asked */
     if (what) {
         snprintf(why, size, "%s", what);
         return -1;
@@ -84,6 +88,7 @@ int kern_amx_init(char *why, size_t size)
                  strerror(errno));
         return -1;
     }
+    has_avx512 = kern_avx512_init(reason, sizeof reason) == 0;
     return 0;
 }
 
@@ -97,6 +102,19 @@ int kern_amx_init(char *why, size_t size)
 
 #endif
 
+/* f32, which AMX does not have, and int4, whose groups of 32 columns would leave it nothing to win, are
+ * the business of vectors. A virtual machine may show AMX without AVX-512. */
+static void matmul(const struct kern_ctx *ctx, float *y, const struct kern_mat *mat, const float *x,
+                   int32_t n_pos)
+{
+    if (mat->format == KERN_BF16 || mat->format == KERN_INT8)
+        kern_amx_matmul(ctx, y, mat, x, n_pos);
+    else if (has_avx512 && kern_tier_has(&kern_avx512_ops, mat->format))
+        kern_avx512_matmul(ctx, y, mat, x, n_pos);
+    else
+        kern_avx2_matmul(ctx, y, mat, x, n_pos);
+}
+
 void kern_amx_id(char *out, size_t size)
 {
     snprintf(out, size, "amx");
@@ -107,7 +125,7 @@ const struct kern_ops kern_amx_ops = {
     .formats = 1u << KERN_F32 | 1u << KERN_BF16 | 1u << KERN_INT8 | 1u << KERN_INT4,
     .mat_pack = kern_tiles_mat_pack,
     .mat_row = kern_tiles_mat_row,
-    .matmul = kern_amx_matmul,
+    .matmul = matmul,
     .rmsnorm = kern_ref_rmsnorm,
     .add = kern_ref_add,
     .silu_mul = kern_ref_silu_mul,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kernels/amx/amx.h - products in bf16 and int8 by the matrix units of AMX over the tiles of
- * kernels/tiles.h; f32 and int4 are those of kernels/avx2.
+ * kernels/tiles.h; f32 and int4 are those of kernels/avx512, or of
+ * kernels/avx2 where that does not run: the same bits.
  *
  * Private to kernels/ and its tests.
  */
@@ -23,6 +24,7 @@ int kern_amx_init(char *why, size_t size);
 /* "amx" */
 void kern_amx_id(char *out, size_t size);
 
+/* matmul of kernels/kernels.h for bf16 and int8 only. */
 void kern_amx_matmul(const struct kern_ctx *ctx, float *y, const struct kern_mat *mat,
                      const float *x, int32_t n_pos);
 

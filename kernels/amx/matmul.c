@@ -14,8 +14,7 @@
  *
  * The last group of positions has tiles of its own (7 and the last sums), because their number of rows
  * is another one. Rows are apart from each other, so an element's bits do not depend on this choice.
- * Denormals are flushed by the instruction itself, whatever MXCSR says. f32, which AMX does not have,
- * and int4, whose groups of 32 columns would leave it nothing to win, are the business of vectors.
+ * Denormals are flushed by the instruction itself, whatever MXCSR says.
  *
  * The only file of the tier with instructions of AMX; entered only after kern_amx_init said yes. It
  * holds no others that a processor of the tests may lack, so that tests can execute these by emulation
@@ -23,7 +22,6 @@
  */
 #include "kernels/amx/amx.h"
 
-#include "kernels/avx2/avx2.h"
 #include "kernels/operand.h"
 #include "kernels/product.h"
 
@@ -297,10 +295,7 @@ static const struct kern_multiplier by_amx = {
 void kern_amx_matmul(const struct kern_ctx *ctx, float *y, const struct kern_mat *mat,
                      const float *x, int32_t n_pos)
 {
-    if (mat->format == KERN_BF16 || mat->format == KERN_INT8)
-        kern_product(ctx, &by_amx, y, mat, x, n_pos);
-    else
-        kern_avx2_matmul(ctx, y, mat, x, n_pos);
+    kern_product(ctx, &by_amx, y, mat, x, n_pos);
 }
 
 #else

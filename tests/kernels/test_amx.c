@@ -100,7 +100,7 @@ static void compare(const struct kern_mat *mat, int32_t first, int32_t n, int32_
     const struct kern_ctx ctx = {&kern_amx_ops, threads, 0};
     size_t rows = (size_t)mat->rows, count = rows * (size_t)n;
     memset(y, 0xEE, (count + 16) * sizeof *y);
-    kern_amx_matmul(&ctx, y, mat, x + (size_t)first * (size_t)mat->cols, n);
+    kern_amx_ops.matmul(&ctx, y, mat, x + (size_t)first * (size_t)mat->cols, n);
     for (size_t i = 0; i < count + 16; i++) {
         uint32_t a, b = 0xEEEEEEEE;
         memcpy(&a, &y[i], sizeof a);
