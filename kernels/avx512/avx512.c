@@ -48,7 +48,7 @@ void kern_avx512_id(char *out, size_t size)
 
 const struct kern_ops kern_avx512_ops = {
     .name = "avx512",
-    .formats = 1u << KERN_F32 | 1u << KERN_BF16 | 1u << KERN_INT8,
+    .formats = 1u << KERN_F32 | 1u << KERN_BF16 | 1u << KERN_INT8 | 1u << KERN_INT4,
     .mat_pack = kern_tiles_mat_pack,
     .mat_row = kern_tiles_mat_row,
     .matmul = kern_avx512_matmul,

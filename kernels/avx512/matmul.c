@@ -8,6 +8,7 @@
  *
  *     f32, bf16   two chains for each position: 24 accumulators, 2 vectors of weights
  *     int8        one accumulator for each position (four for a single one), 1 vector of weights
+ *     int4        an accumulator and the sum of a group for each position, 1 vector of weights
  *
  * of 32 registers. Activations are broadcast on their way from the first-level cache. Twelve multiplications
  * of a line then share the one or two instructions that unpack it, and their chains are long enough
@@ -23,7 +24,9 @@
  * packed matrix needs no sums of its rows, and the frame takes it out (int8_bias). The other way round,
  * activations unsigned, each row would need a sum of its weights: stored, they change the layout that
  * tiers share; computed at use, they cost a single position as much as its product. Nothing saturates:
- * it is vpdpbusd and not vpdpbusds, and sums that wrap come back when the bias is taken out.
+ * it is vpdpbusd and not vpdpbusds, and sums that wrap come back when the bias is taken out. int4 is
+ * the same with weights plus 8, which is how they are stored; there a slot says what the sum of a group
+ * is too large by.
  *
  * The only file of the tier that is compiled for AVX-512; entered only after kern_avx512_init said yes.
  */
@@ -93,11 +96,9 @@ INLINE void float_chunk(enum kern_format format, int n, const struct kern_chunk 
     }
 }
 
-/* One line times four activations of n positions. */
-INLINE void int8_line(int n, const uint8_t *line, const int8_t *x, size_t stride, __m512i *acc)
+/* A vector of weights times four activations of n positions. */
+INLINE void add_products(int n, __m512i weights, const uint8_t *x, size_t stride, __m512i *acc)
 {
-    __m512i weights = _mm512_xor_si512(_mm512_loadu_si512((const void *)line),
-                                       _mm512_set1_epi32((int)0x80808080u));
 #pragma GCC unroll 12
     for (int p = 0; p < n; p++) {
         int32_t four;
@@ -106,10 +107,17 @@ INLINE void int8_line(int n, const uint8_t *line, const int8_t *x, size_t stride
     }
 }
 
+/* The weights of a line plus 128. */
+INLINE __m512i load_biased(const uint8_t *line)
+{
+    return _mm512_xor_si512(_mm512_loadu_si512((const void *)line),
+                            _mm512_set1_epi32((int)0x80808080u));
+}
+
 /* A single position has four accumulators, so that lines need not wait for each other. */
 INLINE void int8_chunk(int n, const struct kern_chunk *c, int32_t pos)
 {
-    const int8_t *x = (const int8_t *)(c->activations + (size_t)pos * c->pos_bytes);
+    const uint8_t *x = c->activations + (size_t)pos * c->pos_bytes;
     const int chains = n == 1 ? 4 : 1;
     __m512i acc[GROUP];
 #pragma GCC unroll 12
@@ -117,14 +125,14 @@ INLINE void int8_chunk(int n, const struct kern_chunk *c, int32_t pos)
         acc[p] = _mm512_setzero_si512();
     for (int32_t t = 0; t < c->n_tiles; t++) {
         const uint8_t *tile = c->tiles + (size_t)t * c->tile_bytes;
-        const int8_t *at = x + (size_t)t * c->tile_step_bytes;
+        const uint8_t *at = x + (size_t)t * c->tile_step_bytes;
         kern_cursor_used(c->cursor, c->tile_bytes);
 #pragma GCC unroll 1
         for (int i = 0; i < 16; i += chains)
 #pragma GCC unroll 4
             for (int k = 0; k < chains; k++)
-                int8_line(n, tile + (i + k) * KERN_LINE_BYTES, at + 4 * (i + k), c->pos_bytes,
-                          acc + k);
+                add_products(n, load_biased(tile + (i + k) * KERN_LINE_BYTES), at + 4 * (i + k),
+                             c->pos_bytes, acc + k);
     }
     if (n == 1)
         acc[0] =
@@ -136,11 +144,68 @@ INLINE void int8_chunk(int n, const struct kern_chunk *c, int32_t pos)
     }
 }
 
+/* The integers of 16 rows in 4 columns each, 0 .. 15: the lower halves of a line's bytes, or the upper. */
+INLINE __m512i load_nibbles(const uint8_t *line, int upper)
+{
+    __m512i both = _mm512_loadu_si512((const void *)line);
+    return _mm512_and_si512(upper ? _mm512_srli_epi32(both, 4) : both,
+                            _mm512_set1_epi32(0x0F0F0F0F));
+}
+
+/* Adds group g of a tile to the accumulators. Its sum, at most 32 * 8 * 127 in magnitude, is counted
+ * from the bits of 1.5 * 2^23: there the integer above it is the float above it, and taking 1.5 * 2^23
+ * away is exact. */
+INLINE void int4_group(int n, int g, const uint8_t *tile, const uint8_t *slots, size_t stride,
+                       __m512 *acc)
+{
+    const uint8_t *lines = tile + 4 * g * KERN_LINE_BYTES;
+    __m512i sums[GROUP];
+#pragma GCC unroll 12
+    for (int p = 0; p < n; p++) {
+        const struct kern_int4_slot *slot = (const void *)(slots + (size_t)p * stride);
+        sums[p] =
+            _mm512_sub_epi32(_mm512_set1_epi32(0x4B400000), _mm512_set1_epi32(slot->too_much[g]));
+    }
+#pragma GCC unroll 2
+    for (int upper = 0; upper < 2; upper++)
+#pragma GCC unroll 1
+        for (int i = 0; i < 4; i++)
+            add_products(n, load_nibbles(lines + i * KERN_LINE_BYTES, upper),
+                         slots + KERN_INT4_GROUP * g + 8 * i + 4 * upper, stride, sums);
+    /* The scales lie like a line of bf16 weights. */
+    __m512 scales = load_weights(KERN_BF16, tile + 8 * KERN_LINE_BYTES, 0, g);
+#pragma GCC unroll 12
+    for (int p = 0; p < n; p++)
+        acc[p] = _mm512_fmadd_ps(
+            _mm512_sub_ps(_mm512_castsi512_ps(sums[p]), _mm512_set1_ps(0x1.8p23f)), scales, acc[p]);
+}
+
+INLINE void int4_chunk(int n, const struct kern_chunk *c, int32_t pos)
+{
+    const uint8_t *x = c->activations + (size_t)pos * c->pos_bytes;
+    __m512 acc[GROUP];
+#pragma GCC unroll 12
+    for (int p = 0; p < n; p++)
+        acc[p] = _mm512_loadu_ps(c->sums[pos + p]);
+    for (int32_t t = 0; t < c->n_tiles; t++) {
+        const uint8_t *tile = c->tiles + (size_t)t * c->tile_bytes;
+        const uint8_t *slots = x + (size_t)t * c->tile_step_bytes;
+        kern_cursor_used(c->cursor, c->tile_bytes);
+        int4_group(n, 0, tile, slots, c->pos_bytes, acc);
+        int4_group(n, 1, tile, slots, c->pos_bytes, acc);
+    }
+#pragma GCC unroll 12
+    for (int p = 0; p < n; p++)
+        _mm512_storeu_ps(c->sums[pos + p], acc[p]);
+}
+
 /* n is a constant wherever this is expanded, so accumulators are registers. */
 INLINE void multiply(enum kern_format format, int n, const struct kern_chunk *c, int32_t pos)
 {
     if (format == KERN_INT8)
         int8_chunk(n, c, pos);
+    else if (format == KERN_INT4)
+        int4_chunk(n, c, pos);
     else
         float_chunk(format, n, c, pos);
 }
@@ -213,6 +278,8 @@ static void multiply_chunk(const struct kern_chunk *c)
         all_positions(KERN_INT8, c);
         break;
     case KERN_INT4:
+        all_positions(KERN_INT4, c);
+        break;
     case KERN_N_FORMATS:
         break;
     }
@@ -230,6 +297,8 @@ static int32_t expand(enum kern_format format, void *slot, const float *values, 
     case KERN_INT8:
         return kern_operand_int8(slot, values, scale);
     case KERN_INT4:
+        kern_operand_int4(slot, values, scale);
+        break;
     case KERN_N_FORMATS:
         break;
     }
@@ -237,7 +306,10 @@ static int32_t expand(enum kern_format format, void *slot, const float *values, 
 }
 
 static const struct kern_multiplier by_avx512 = {
-    .slot_bytes = {[KERN_F32] = 128, [KERN_BF16] = 128, [KERN_INT8] = 64},
+    .slot_bytes = {[KERN_F32] = 128,
+                   [KERN_BF16] = 128,
+                   [KERN_INT8] = 64,
+                   [KERN_INT4] = sizeof(struct kern_int4_slot)},
     .expand = expand,
     .int8_bias = 128,
     .chunk_bytes = CHUNK_BYTES,
