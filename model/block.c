@@ -131,7 +131,7 @@ static int load_bias(struct model_block *block, const struct loader *l)
     return 0;
 }
 
-int model_mats_pack(struct kern_mat mats[MODEL_N_COPIES], const struct model_env *env,
+int model_mats_pack(struct kern_mat *mats, const struct model_env *env,
                     const struct model_checkpoint *ckpt, const char *name,
                     const struct model_row_range *ranges, int32_t n_ranges, struct ltd_err *err)
 {
@@ -144,14 +144,14 @@ int model_mats_pack(struct kern_mat mats[MODEL_N_COPIES], const struct model_env
     return model_checkpoint_pack(ckpt, &env->ctx, &what, &mats[MODEL_COPY_EARLY], err);
 }
 
-void model_mats_fini(struct kern_mat mats[MODEL_N_COPIES])
+void model_mats_fini(struct kern_mat *mats)
 {
     for (int i = 0; i < MODEL_N_COPIES; i++)
         kern_mat_fini(&mats[i]);
 }
 
 void model_product(const struct model_env *env, const struct model_work *work,
-                   const struct kern_mat mats[MODEL_N_COPIES], float *y, const float *x)
+                   const struct kern_mat *mats, float *y, const float *x)
 {
     const struct kern_mat *early = &mats[MODEL_COPY_EARLY], *late = &mats[MODEL_COPY_MAIN];
     int32_t n_early = work->n_early, n_late = work->n_batch - n_early;
@@ -162,8 +162,8 @@ void model_product(const struct model_env *env, const struct model_work *work,
                              x + (size_t)n_early * (size_t)late->cols, n_late);
 }
 
-static int load_matrix(struct kern_mat mats[MODEL_N_COPIES], const struct loader *l,
-                       const char *tensor, const struct model_row_range *ranges, int32_t n_ranges)
+static int load_matrix(struct kern_mat *mats, const struct loader *l, const char *tensor,
+                       const struct model_row_range *ranges, int32_t n_ranges)
 {
     char name[MODEL_NAME_BYTES];
     return model_mats_pack(mats, l->env, l->ckpt, full_name(l, tensor, name), ranges, n_ranges,

@@ -84,21 +84,23 @@ void model_block_fini(struct model_block *block); /* accepts a zeroed struct */
 /* Packed weights that a pass over one copy reads. */
 size_t model_block_bytes(const struct model_block *block, enum model_copy copy);
 
-/* model_mats_pack - the stacked rows of one tensor in each format that `env` asks for. `mats` is zeroed
- * by the caller; free with model_mats_fini, also after an error, which is model_checkpoint_pack's. */
-int model_mats_pack(struct kern_mat mats[MODEL_N_COPIES], const struct model_env *env,
+/* model_mats_pack - the stacked rows of one tensor in each format that `env` asks for. `mats` is
+ * [MODEL_N_COPIES], here and below, and zeroed by the caller; free with model_mats_fini, also after
+ * an error. Errors: those of model_checkpoint_pack. */
+int model_mats_pack(struct kern_mat *mats, const struct model_env *env,
                     const struct model_checkpoint *ckpt, const char *name,
                     const struct model_row_range *ranges, int32_t n_ranges, struct ltd_err *err);
-void model_mats_fini(struct kern_mat mats[MODEL_N_COPIES]); /* accepts zeroed ones */
+void model_mats_fini(struct kern_mat *mats); /* accepts zeroed ones */
 
-/* model_product - y[n_batch][rows] = x[n_batch][cols] times the matrix, each position with the copy that
- * is its own. A position's bits are those it has in a batch of its own. */
+/* model_product - y[n_batch][rows] = x[n_batch][cols] times the matrix, each position with the copy
+ * that is its own. A position's bits are those it has in a batch of its own. */
 void model_product(const struct model_env *env, const struct model_work *work,
-                   const struct kern_mat mats[MODEL_N_COPIES], float *y, const float *x);
+                   const struct kern_mat *mats, float *y, const float *x);
 
 /*
- * model_work_begin - take the batch work->places[0 .. n_batch), the first n_early of them early: count planes in `kv` and find the
- * plane of every key that will be read. Once per batch and pool, before the blocks.
+ * model_work_begin - take the batch work->places[0 .. n_batch), the first n_early of them early:
+ * count planes in `kv` and find the plane of every key that will be read. Once per batch and pool,
+ * before the blocks.
  */
 int model_work_begin(struct model_work *work, struct model_kv *kv, struct ltd_err *err);
 
