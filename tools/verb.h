@@ -47,7 +47,7 @@ extern const struct tool_verb *const tool_verbs[];
 extern const size_t tool_n_verbs;
 
 extern const struct tool_verb tool_verb_synth, tool_verb_pack, tool_verb_info, tool_verb_verify,
-    tool_verb_checksum;
+    tool_verb_checksum, tool_verb_compare;
 
 /* By exact name; NULL when there is none. */
 const struct tool_verb *tool_verb_find(const char *name);

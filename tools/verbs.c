@@ -6,8 +6,9 @@
 
 #include "cli/page.h"
 
-const struct tool_verb *const tool_verbs[] = {&tool_verb_synth, &tool_verb_pack, &tool_verb_info,
-                                              &tool_verb_verify, &tool_verb_checksum};
+const struct tool_verb *const tool_verbs[] = {&tool_verb_synth,    &tool_verb_pack,
+                                              &tool_verb_info,     &tool_verb_verify,
+                                              &tool_verb_checksum, &tool_verb_compare};
 
 const size_t tool_n_verbs = sizeof tool_verbs / sizeof tool_verbs[0];
 
@@ -100,6 +101,7 @@ static void put_tail(FILE *out)
           "latentd\\-model info \\-\\-ranks 4 /var/tmp/big\n"
           "latentd\\-model checksum /var/tmp/big\n"
           "latentd\\-model verify /var/tmp/big\n"
+          "latentd\\-model compare \\-\\-format int8 \\-\\-tokens 1,2,3 /var/tmp/big\n"
           ".fi\n.SH SEE ALSO\n.BR latentd (8),\n.BR latentctl (1)\n",
           out);
 }

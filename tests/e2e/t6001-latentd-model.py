@@ -53,6 +53,24 @@ class LatentdModel(harness.Case):
         self.assertEqual(answers[0].ids, answers[1].ids)
         self.assertEqual(len([name for name in os.listdir(self.path("many")) if name.endswith("safetensors")]), 9)
 
+    def test_a_comparison_of_formats_is_the_same_twice_and_nothing_with_itself(self):
+        path = self.synth("m", "tiny", 7)
+        options = ["--against", "bf16", "--depth", "6", "--tokens", "1,2,3,250,17", "--json"]
+        itself = json.loads(self.good("compare", "--format", "bf16", *options, path).stdout)
+        self.assertEqual([row["depth"] for row in itself["rows"]], [1, 2, 4, 6])
+        for row in itself["rows"]:
+            self.assertEqual((row["kl_mean"], row["kl_max"], row["drift"], row["same_top"]), (0, 0, 0, 5))
+        ladder = ["--format", "bf16", "--early-format", "int8", "--early-steps", "2,6"]
+        first = self.good("compare", *ladder, *options, "--threads", "1", path).stdout
+        self.assertEqual(first, self.good("compare", *ladder, *options, "--threads", "2", path).stdout)
+        two, six = [[row for row in json.loads(first)["rows"] if row["early_steps"] == k][-1] for k in (2, 6)]
+        self.assertLess(two["drift"], six["drift"])
+        self.assertLess(six["step_bytes"], two["step_bytes"])
+        for bad in (["--early-steps", "2"], ["--format", "int3"], ["--depth", "0"], ["--limit", "3"]):
+            self.good("compare", *bad, "--tokens", "1,2", path, status=2)
+        self.good("compare", path, status=2)
+        self.good("compare", "--prompt", "some text", path, status=2)
+
     def test_latents_of_a_made_up_model_settle_so_every_position_ends_by_its_exit_rule(self):
         """A difference shrinks to 0.7 to 0.85 of itself per step: from 1 to 0.001 in some twenty to forty steps."""
         for like in ("tiny", "l2-1m"):
@@ -160,8 +178,9 @@ class LatentdModel(harness.Case):
         if not harness.SANITIZE:  # a sanitizer's shadow needs more address space than there is memory
             def limit():
                 resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+        # compare brings OpenBLAS along, which takes address space for each of its threads before main begins.
         ended = run("synth", "--like", "100m", "--seed", "1", "--max-shard-bytes", "60000000", self.path("m"),
-                    preexec_fn=limit)
+                    preexec_fn=limit, env=dict(os.environ, OPENBLAS_NUM_THREADS="1"))
         self.assertEqual(ended.returncode, 0, ended.stderr)
         files = [name for name in os.listdir(self.path("m")) if name.endswith(".safetensors")]
         self.assertEqual(len(files), 3, files)
@@ -231,7 +250,7 @@ class LatentdModel(harness.Case):
         with open(os.path.join(harness.SOURCE, "docs/latentd-model.md")) as file:
             handbook = file.read()
         verbs = [line.split()[0] for line in self.good("help").stdout.splitlines() if line.startswith("  ")]
-        self.assertEqual(verbs, ["synth", "pack", "info", "verify", "checksum"])
+        self.assertEqual(verbs, ["synth", "pack", "info", "verify", "checksum", "compare"])
         for verb in verbs:
             text = self.good("help", verb).stdout
             self.assertEqual(text, self.good(verb, "--help").stdout)
