@@ -5,8 +5,22 @@
  */
 #include "kernels/attention.h"
 
-#define VECTOR_FLOATS        4
-#define WIDEN_HALVES(narrow) __builtin_convertvector(narrow, words)
+#include <string.h>
+
+typedef uint16_t eight_halves __attribute__((vector_size(16)));
+typedef uint64_t two_u64 __attribute__((vector_size(16)));
+
+/* Each of four halves with zeros in front of it, which is below it in a word. */
+static inline __attribute__((always_inline)) eight_halves widen_four(const uint16_t *at)
+{
+    two_u64 four = {0};
+    memcpy(&four, at, 4 * sizeof *at);
+    return __builtin_shuffle((eight_halves){0}, (eight_halves)four,
+                             (eight_halves){0, 8, 1, 9, 2, 10, 3, 11});
+}
+
+#define VECTOR_FLOATS    4
+#define WIDEN_HALVES(at) ((words)widen_four(at))
 #include "kernels/attention_pages.h"
 
 void kern_paged_attention(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,

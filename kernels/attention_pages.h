@@ -20,8 +20,8 @@
  * same cache lines, so computing all of them and keeping some is what reading one of them costs.
  *
  * Plain C with the compiler's vectors. The file that includes this says how many floats its vectors
- * hold, VECTOR_FLOATS, and how a vector of halves becomes one of words, WIDEN_HALVES: the compiler
- * does it by parts. Private to kernels/.
+ * hold, VECTOR_FLOATS, and how as many halves at an address become the words that they widen to,
+ * WIDEN_HALVES: the compiler's own conversion takes twice the instructions. Private to kernels/.
  */
 #ifndef LATENTD_KERNELS_ATTENTION_PAGES_H
 #define LATENTD_KERNELS_ATTENTION_PAGES_H
@@ -43,7 +43,6 @@
 
 typedef float floats __attribute__((vector_size(VECTOR_FLOATS * 4)));
 typedef uint32_t words __attribute__((vector_size(VECTOR_FLOATS * 4)));
-typedef uint16_t halves __attribute__((vector_size(VECTOR_FLOATS * 2)));
 
 /* Queries [0, n) of one page table, and one head of them. */
 struct run {
@@ -77,9 +76,7 @@ KERN_KV_INLINE floats load_floats(const void *at, size_t i, enum kern_kv_format 
         memcpy(&out, (const float *)at + i, sizeof out);
         return out;
     }
-    halves narrow;
-    memcpy(&narrow, (const uint16_t *)at + i, sizeof narrow);
-    words wide = WIDEN_HALVES(narrow) << 16;
+    words wide = WIDEN_HALVES((const uint16_t *)at + i);
     memcpy(&out, &wide, sizeof out);
     return out;
 }

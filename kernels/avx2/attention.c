@@ -11,8 +11,10 @@
 
 #include <immintrin.h>
 
-#define VECTOR_FLOATS        8
-#define WIDEN_HALVES(narrow) ((words)_mm256_cvtepu16_epi32((__m128i)(narrow)))
+#define VECTOR_FLOATS 8
+#define WIDEN_HALVES(at)                                                                           \
+    ((words)_mm256_slli_epi32(                                                                     \
+        _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(at))), 16))
 #include "kernels/attention_pages.h"
 
 void kern_avx2_attention(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,
