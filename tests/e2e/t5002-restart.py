@@ -163,7 +163,7 @@ class Restart(harness.Case):
 
     def test_a_job_begun_with_weights_in_another_format_waits_for_them(self):
         service = self.service(format="bf16")
-        spec = long_spec(200, 10)
+        spec = long_spec()
         daemon = self.daemon(model=harness.TINY, options=dict(DEEP, store="memory", format="bf16"))
         expected = Answer.of_events(daemon.api().generate(spec, seconds=300))
         self.assert_stops_cleanly(daemon)
@@ -181,7 +181,7 @@ class Restart(harness.Case):
     def test_a_job_keeps_its_early_steps_over_a_restart_with_another_default(self):
         ladder = dict(format="bf16", early_format="int8")
         service = self.service(early_steps=100, **ladder)
-        spec = long_spec(200, 10)
+        spec = long_spec()
         daemon = self.daemon(model=harness.TINY, options=dict(DEEP, store="memory", **ladder))
         explicit = job_pb2.JobSpec()
         explicit.CopyFrom(spec)
