@@ -29,6 +29,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PIECE = 8 << 20
 DEADLINE = 600
+KV_MIB = 256  # a page of the published shape has 168
 
 
 def read_part(path, begin, end):
@@ -55,27 +56,36 @@ def read_all(path, threads):
     return time.monotonic() - began
 
 
+def wait_ready(ear, process, deadline):
+    while time.monotonic() < deadline:
+        try:
+            if b"READY=1" in ear.recv(4096):
+                return
+        except socket.timeout:
+            if process.poll() is not None:
+                raise SystemExit("loading.py: latentd ended with status %d before it was ready" % process.returncode)
+    raise SystemExit("loading.py: latentd was not ready within %d s" % DEADLINE)
+
+
 def start(args, weights_format):
     """Seconds until READY=1."""
     with tempfile.TemporaryDirectory(prefix="ltd-loading-") as scratch:
         ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         ear.bind(os.path.join(scratch, "notify"))
-        ear.settimeout(DEADLINE)
+        ear.settimeout(0.2)
         environment = dict(os.environ, NOTIFY_SOCKET=os.path.join(scratch, "notify"))
         command = [os.path.join(args.build, "daemon/latentd"), "--model", args.model, "--threads", str(args.threads),
                    "--listen", "unix:" + os.path.join(scratch, "socket"), "--log-level", "warning"]
-        for option in ("format=" + weights_format, "weights=" + args.weights, "kv_memory=64"):
+        for option in ("format=" + weights_format, "weights=" + args.weights, "kv_memory=%d" % KV_MIB):
             command += ["--set", option]
         began = time.monotonic()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
         try:
-            while b"READY=1" not in ear.recv(4096):
-                pass
+            wait_ready(ear, process, began + DEADLINE)
             return time.monotonic() - began
-        except socket.timeout:
-            raise SystemExit("loading.py: latentd was not ready within %d s" % DEADLINE)
         finally:
-            process.send_signal(signal.SIGTERM)
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
             process.wait()
             ear.close()
 
