@@ -2,15 +2,15 @@
 /*
  * bench/int4_groups.c - what would a product cost with other groups of int4?
  *
- * One position times rows of 5280 four-bit weights from memory, with the instructions of the tier avx2,
- * for groups of 32 columns (kernels/int4.h) and of 160, the next number that divides all lengths of the
- * 3.5 billion model. Only the group differs: a panel of 16 rows is tiles of two groups, and behind them a
- * line of scales. Weights are noise, because nobody looks at the sums.
+ * One position times rows of 5280 four-bit weights from memory, with the instructions of the tier
+ * avx2, for groups of 32 columns (kernels/int4.h) and of 160, the next number that divides all
+ * lengths of the 3.5 billion model. Only the group differs: a panel of 16 rows is tiles of two
+ * groups, and behind them a line of scales. Weights are noise, because nobody looks at the sums.
  *
- * Rounds are paired: each runs both, in turns, and reads the same bytes plainly. By the thread's own
- * clock, which leaves out what other programs had of the processor. CSV on standard output: `share` is
- * (time of the read) / (time of the product), `to_32` the time over that of 32 in the same round; both
- * are medians.
+ * Rounds are paired: each runs both, in turns, and reads the same bytes plainly. By the thread's
+ * own clock, which leaves out what other programs had of the processor. CSV on standard output:
+ * `share` is (time of the read) / (time of the product), `to_32` the time over that of 32 in the
+ * same round; both are medians.
  *
  * usage: bench_int4_groups [rounds]
  */

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bench/kernels.c - how near do products come to reading their weights, tier by tier, and how near to
- * others' libraries?
+ * bench/kernels.c - how near do products come to reading their weights, tier by tier, and how near
+ * to others' libraries?
  *
- * For each shape of the 3.5 billion model, each number of positions, each tier that runs here and each
- * of its weight formats: the time of a product whose weights come from memory. Several copies of the
- * matrix are used in turn, 320 MB or more, so that no cache holds the next one. Packing of the
- * activations is inside the timed region. Peers: OpenBLAS (threads over rows) and, where libdnnl-dev
- * was installed, oneDNN in the formats that it has on this processor (bench/onednn.h).
+ * For each shape of the 3.5 billion model, each number of positions, each tier that runs here and
+ * each of its weight formats: the time of a product whose weights come from memory. Several copies
+ * of the matrix are used in turn, 320 MB or more, so that no cache holds the next one. Packing of
+ * the activations is inside the timed region. Peers: OpenBLAS (threads over rows) and, where
+ * libdnnl-dev was installed, oneDNN in the formats that it has on this processor (bench/onednn.h).
  *
  * Rounds are paired: a round runs every candidate at every number of positions once, in rotating
- * order, and beside each reads the same bytes plainly, in the access pattern that was the fastest at
- * start. Medians over rounds of
+ * order, and beside each reads the same bytes plainly, in the access pattern that was the fastest
+ * at start. Medians over rounds of
  *
  *     share      (time of that read) / (time of the product): 1 means bound by memory alone
  *     to_sgemm   time / that of OpenBLAS' sgemm over the same matrix in f32
@@ -155,8 +155,8 @@ static void multiply(struct way *way, int32_t batch)
     }
 }
 
-/* One product and one plain read of as many bytes, each of a copy that the other has not just touched;
- * a peer's layout is its own, so the bytes for its read are ours. */
+/* One product and one plain read of as many bytes, each of a copy that the other has not just
+ * touched; a peer's layout is its own, so the bytes for its read are ours. */
 static void measure_once(struct way *way, int32_t round, int32_t batch)
 {
     uint64_t begin = now_ns();

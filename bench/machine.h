@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bench/machine.h - the comment lines that every result begins with: date, commit, command, machine,
- * and how busy it was. Figures without them are worth nothing a week later.
+ * bench/machine.h - the comment lines that every result begins with: date, commit, command,
+ * machine, and how busy it was. Figures without them are worth nothing a week later.
  */
 #ifndef LATENTD_BENCH_MACHINE_H
 #define LATENTD_BENCH_MACHINE_H

@@ -2,10 +2,10 @@
 /*
  * bench/made_up.h - a model of any shape without its gigabytes on a disk.
  *
- * A checkpoint is opened over a directory whose weight file is a hole: names, shapes and norms (ones)
- * are there, matrices take no space. Who packs them through the table of made_up_ops gets numbers
- * from one block of random rows instead of the zeros in the file: row r of any matrix is row r mod
- * MADE_UP_ROWS of the block, so every rank of a group packs rows of the same model.
+ * A checkpoint is opened over a directory whose weight file is a hole: names, shapes and norms
+ * (ones) are there, matrices take no space. Who packs them through the table of made_up_ops gets
+ * numbers from one block of random rows instead of the zeros in the file: row r of any matrix is
+ * row r mod MADE_UP_ROWS of the block, so every rank of a group packs rows of the same model.
  *
  * Threads: main, at start.
  */

@@ -8,19 +8,19 @@
  *     products ... rest   the parts of the step (bench/timed.h), of each rank
  *     replay              the products of the step again, with nothing between them
  *
- * so step / replay says what everything but products costs. A cell is a number of positions that step
- * together and what they attend to:
+ * so step / replay says what everything but products costs. A cell is a number of positions that
+ * step together and what they attend to:
  *
  *     8:512     8 jobs with 512 older positions each, as in decoding
  *     p64:512   64 positions of one job behind 512 older ones: a chunk of a prompt
  *
- * Older positions have keys at `--planes` steps, and are read at the last of them; with --mixed they
- * stopped at different steps, as with an exit rule, and a page is read from several planes.
+ * Older positions have keys at `--planes` steps, and are read at the last of them; with --mixed
+ * they stopped at different steps, as with an exit rule, and a page is read from several planes.
  *
- * Each round runs every cell once, in rotating order; printed are medians over rounds. `latents` is a
- * hash of what all steps gave, to compare groups of ranks with. With --gate a batch of rounds begins
- * when a byte can be read from PATH.RANK, so that a script can let two programs take turns with
- * both loaded (bench/step.py).
+ * Each round runs every cell once, in rotating order; printed are medians over rounds. `latents` is
+ * a hash of what all steps gave, to compare groups of ranks with. With --gate a batch of rounds
+ * begins when a byte can be read from PATH.RANK, so that a script can let two programs take turns
+ * with both loaded (bench/step.py).
  *
  * usage: [mpirun -n N] bench_step [OPTION]...     CSV on standard output of rank 0; --help
  */

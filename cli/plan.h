@@ -9,11 +9,11 @@
  *                      + steps * largest shard of a step / bandwidth of a rank's host
  *
  * A shard is cut by output rows like the real one: whole heads for the query, key and value rows,
- * rows of width n for adapter and projections, pairs of rows in the MLP. int8 has one f32 scale per row,
- * int4 one bf16 scale per 32 weights of a row.
+ * rows of width n for adapter and projections, pairs of rows in the MLP. int8 has one f32 scale per
+ * row, int4 one bf16 scale per 32 weights of a row.
  *
- * This program may not look into the daemon's code, so the sizes are written down a second time; the
- * tests compare them with published figures of the 3.5 G model.
+ * This program may not look into the daemon's code, so the sizes are written down a second time;
+ * the tests compare them with published figures of the 3.5 G model.
  *
  * Threads: pure functions.
  * Source: arXiv 2502.05171; docs/numerics.md#kv-policies; docs/latentctl.md#plan.

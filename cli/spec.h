@@ -107,8 +107,8 @@ void cli_depth_forget_adaptive(struct cli_depth_args *args);
 
 /*
  * cli_depth_build - fill `out`; returns the message to point at, or NULL when no flag said anything
- * about depth. `failed` is set with LTD_E_INVALID when a fixed depth or a range meets adaptive flags,
- * a range meets --tokenwise, or a criterion is unknown.
+ * about depth. `failed` is set with LTD_E_INVALID when a fixed depth or a range meets adaptive
+ * flags, a range meets --tokenwise, or a criterion is unknown.
  *
  * Flags of an adaptive depth without --depth mean --depth adaptive.
  */

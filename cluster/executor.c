@@ -10,10 +10,10 @@
  * Pages are empty, begun, left over or whole (docs/tick-stream.md has the table). What a page holds
  * is known by the KV pool's counts, which are equal on all ranks, also on those that own no head.
  *
- * Invariants: a page's references are the sequences whose tables list it; only whole pages have more
- * than one, and then nobody writes to them; positions 0 .. n_positions-1 of a sequence were stepped
- * at least once since their pages were released; at most one row is bound to a position of a
- * sequence, the one that started it last.
+ * Invariants: a page's references are the sequences whose tables list it; only whole pages have
+ * more than one, and then nobody writes to them; positions 0 .. n_positions-1 of a sequence were
+ * stepped at least once since their pages were released; at most one row is bound to a position of
+ * a sequence, the one that started it last.
  */
 #include "cluster/executor.h"
 

@@ -128,8 +128,9 @@ void clus_split(int32_t total, const double *shares, int32_t n, int32_t *begin)
         begin[i + 1] = begin[i] + size[i];
 }
 
-/* In panels of rows where a rank has several, so that its rows begin where those of a packed file do
- * (docs/packed-models.md). Kernels compute whole panels anyway, so no rank gets more work by it. */
+/* In panels of rows where a rank has several, so that its rows begin where those of a packed file
+ * do (docs/packed-models.md). Kernels compute whole panels anyway, so no rank gets more work by
+ * it. */
 static void split_panels(int32_t total, const double *shares, int32_t n, int32_t *begin)
 {
     if (total / PANEL_ROWS < LEAST_PANELS * n) {

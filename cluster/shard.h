@@ -8,9 +8,10 @@
  *     heads 0..54, shares 1,1,2     rank 0 [0,14)   rank 1 [14,28)   rank 2 [28,55)
  *
  * Heads are not cut, and fc rows i (gate) and I+i (up) stay together, so attention and the gated
- * product are local to a rank (docs/tick-stream.md). Rows of width n and pairs of fc are cut in panels of
- * 16 where ranks have four of them on average, which is where rows of a packed model begin. A rank may own nothing of a matrix: with more
- * ranks than heads some compute no attention. Results never depend on the plan, only speed does.
+ * product are local to a rank (docs/tick-stream.md). Rows of width n and pairs of fc are cut in
+ * panels of 16 where ranks have four of them on average, which is where rows of a packed model
+ * begin. A rank may own nothing of a matrix: with more ranks than heads some compute no attention.
+ * Results never depend on the plan, only speed does.
  *
  * Threads: pure functions.
  */

@@ -124,7 +124,8 @@ static void on_drain_look(uv_timer_t *timer)
         job_table_stop_all(app->service.jobs);
         return;
     }
-    /* All work is over and the log takes nothing: what it has is what a later process goes on from. */
+    /* All work is over and the log takes nothing: what it has is what a later process goes on
+     * from. */
     if (app->state != APP_DRAINING && now_ns >= app->give_up_at_ns &&
         work_queue_n_unfinished(app->service.queue) == 0)
         left = 0;
@@ -178,8 +179,8 @@ static void reload(struct app *app)
         ltd_info("reload: certificates were read again; open connections keep theirs");
 }
 
-/* service.drain: an operator asks over the wire. The workers of a group are told through the stream, as
- * they always are. */
+/* service.drain: an operator asks over the wire. The workers of a group are told through the
+ * stream, as they always are. */
 static int drain_on_request(void *arg, double *grace_seconds, struct ltd_err *err)
 {
     struct app *app = arg;

@@ -57,7 +57,8 @@ __attribute__((format(printf, 3, 4))) static void mistake(struct loader *l, cons
     va_start(args, fmt);
     vsnprintf(line + n, sizeof line - (size_t)n, fmt, args);
     va_end(args);
-    /* Values may hold anything, and be cut inside a code point; a terminal shall see a clean line. */
+    /* Values may hold anything, and be cut inside a code point; a terminal shall see a clean
+     * line. */
     ltd_utf8_tidy(line);
     ltd_bytes_put_str(&l->report->text, line);
     ltd_bytes_put_u8(&l->report->text, '\n');
@@ -486,8 +487,8 @@ static void check_tls(struct loader *l)
                 where_set(l, "tls_client"));
 }
 
-/* Every mistake of the access file, for --check-config. A start leaves it to rank 0, which is alone in
- * needing the file. */
+/* Every mistake of the access file, for --check-config. A start leaves it to rank 0, which is alone
+ * in needing the file. */
 static void check_access_file(struct loader *l)
 {
     struct auth_table table;

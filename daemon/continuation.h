@@ -10,10 +10,10 @@
  *     new job    spec, max_tokens 8,  known  0 1 2 3    then  4' 5 6 7
  *                token 4 takes its steps + 48
  *
- * The new spec is what would have been asked for at once: nothing in it says that there was an older
- * job, so a job of its own with that spec gives the same bytes, and so does running it again after
- * a restart. The known tokens only spare the work: their number, ids and steps stand in the old
- * log, and their events become the first ones of the new log.
+ * The new spec is what would have been asked for at once: nothing in it says that there was an
+ * older job, so a job of its own with that spec gives the same bytes, and so does running it again
+ * after a restart. The known tokens only spare the work: their number, ids and steps stand in the
+ * old log, and their events become the first ones of the new log.
  *
  * Does not: submit, or decide what values a spec may have (spec_decode does).
  * Threads: plain values; loop thread.
@@ -69,10 +69,10 @@ int continuation_check(const struct job *job, const struct continuation_ask *ask
 /*
  * continuation_rewrite - the new spec. Pure.
  *
- * Changed: max_tokens is n_written + more_tokens; the seed is explicit, and so are early steps where
- * there were any; the priority is the old
- * job's last one where the spec said another; depths of single tokens that will not be written are
- * dropped, and with more_steps that of the last token is set.
+ * Changed: max_tokens is n_written + more_tokens; the seed is explicit, and so are early steps
+ * where there were any; the priority is the old job's last one where the spec said another; depths
+ * of single tokens that will not be written are dropped, and with more_steps that of the last token
+ * is set.
  *
  * Errors: LTD_E_INVALID when a sum exceeds 32 bits, LTD_E_PRECONDITION when SPEC_DEPTH_AT_MAX other
  *         tokens have depths of their own already.

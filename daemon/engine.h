@@ -68,8 +68,8 @@ struct engine_stats {
     double turn_ms;                        /* now: sched_turn_ns */
     struct cost_line costs[SCHED_N_COSTS]; /* now */
     struct engine_histogram tick_ms, batch, queue_ms;
-    /* Of generating jobs, as far as this process had them: from submission to the first token that it
-     * wrote, between two tokens, from submission to the end. */
+    /* Of generating jobs, as far as this process had them: from submission to the first token that
+     * it wrote, between two tokens, from submission to the end. */
     struct engine_histogram first_token_ms, next_token_ms, job_ms;
 };
 
@@ -112,8 +112,8 @@ void engine_get_stats(struct engine *engine, struct engine_stats *out);
 void engine_get_depths(struct engine *engine, struct engine_depths *out);
 
 /*
- * engine_predict - when a job that is submitted now would end, as far as the load is known: absolute
- * monotonic ns. For admission of jobs that must end in time and for RetryInfo. Any thread.
+ * engine_predict - when a job that is submitted now would end, as far as the load is known:
+ * absolute monotonic ns. For admission of jobs that must end in time and for RetryInfo. Any thread.
  */
 uint64_t engine_predict_end(struct engine *engine, const struct job_spec *spec, uint64_t now_ns);
 

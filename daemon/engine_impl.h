@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * daemon/engine_impl.h - the engine's inside, shared by engine.c (commands, life of runs, the other
- * threads' side), engine_turn.c (one turn), engine_output.c (what is written) and engine_stats.c (what
- * is counted).
+ * threads' side), engine_turn.c (one turn), engine_output.c (what is written) and engine_stats.c
+ * (what is counted).
  *
  * Lists: a run is either known to the scheduler (waiting, or running and then also in `running`) or
  * held by `places` after its end. engine_end_run is the only way out of the first; it posts the

@@ -49,7 +49,8 @@ enum job_state {
     JOB_N_STATES
 };
 
-/* Columns of the transition table. FINISHED is one of three by its reason. The numbers are stored. */
+/* Columns of the transition table. FINISHED is one of three by its reason. The numbers are
+ * stored. */
 enum job_event_kind {
     JOB_EV_QUEUED,
     JOB_EV_STARTED,

@@ -6,9 +6,9 @@
  *     └─────────── the process's numerics ────────────┘└──────────────── given ────────────────────────┘
  *
  * A spec may leave things open; the process that accepts it fills them in. What it filled in stands
- * behind its numerics in the QUEUED event, so that an answer does not change in the middle when a later
- * process has other defaults. Early steps are in this part and not among the process's numerics,
- * because a job without any has the same bytes whether or not there is an early copy.
+ * behind its numerics in the QUEUED event, so that an answer does not change in the middle when a
+ * later process has other defaults. Early steps are in this part and not among the process's
+ * numerics, because a job without any has the same bytes whether or not there is an early copy.
  *
  * Threads: plain values.
  */
@@ -30,8 +30,8 @@ struct job_given {
 void job_given_put(const char *numerics, const struct job_given *given,
                    char text[JOB_NUMERICS_BYTES]);
 
-/* job_given_take - `text` is what stands behind the process's numerics. Nothing at all gives zeros: logs
- * of the first versions have no more. False when it is something else. */
+/* job_given_take - `text` is what stands behind the process's numerics. Nothing at all gives zeros:
+ * logs of the first versions have no more. False when it is something else. */
 bool job_given_take(const char *text, struct job_given *given);
 
 /* job_early_steps - how many steps of each of its positions the job makes with the early copy. */

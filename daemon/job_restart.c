@@ -7,10 +7,10 @@
  *     expected                          2            chosen again, compared with the log, dropped
  *                                          3 4 …     what follows is appended
  *
- * Choosing the last token again costs the thinking of one token and answers every question about the
- * moment of the crash: whether that token ended the answer, what text was held back behind it, how
- * many steps it all took. And it is a proof, once per restart, that this process computes what that
- * one did. Where time or load chose how deep the token was, its depth is taken from the log.
+ * Choosing the last token again costs the thinking of one token and answers every question about
+ * the moment of the crash: whether that token ended the answer, what text was held back behind it,
+ * how many steps it all took. And it is a proof, once per restart, that this process computes what
+ * that one did. Where time or load chose how deep the token was, its depth is taken from the log.
  *
  * Time limits are counted by the wall clock from the recorded beginning, downtime included: that is
  * what their owner sees. A clock that was set back gives time, never takes it.

@@ -2,8 +2,8 @@
 /*
  * daemon/job_table.c - see daemon/job_table.h.
  *
- * What a job goes through between its submission and its end is drawn in daemon/job_live.h; here are
- * the requests that begin it, change it, and ask for its end.
+ * What a job goes through between its submission and its end is drawn in daemon/job_live.h; here
+ * are the requests that begin it, change it, and ask for its end.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,8 +90,8 @@ static void on_queued(void *arg, const struct ltd_err *result)
     go_on_queued(live);
 }
 
-/* Time buys depth, and a fixed depth cannot be sold: what would come late is not begun. A job that is
- * held has its owner to wait for. */
+/* Time buys depth, and a fixed depth cannot be sold: what would come late is not begun. A job that
+ * is held has its owner to wait for. */
 static int check_time(struct job_table *table, const struct job_spec *spec, struct ltd_err *err)
 {
     uint64_t total_ms = spec->budget.total_ms, now_ns = ltd_now_ns();

@@ -43,8 +43,9 @@ struct job_table_config {
     const char *early_format; /* borrowed: served.early_format, recorded with jobs of early steps */
     bool fails_foreign;       /* jobs of other numerics fail at restart, instead of waiting */
     bool is_durable;          /* the log outlives the process: what stops may go on later */
-    /* All may be NULL. May this owner have one more job, LTD_E_EXHAUSTED otherwise; how many of an owner's jobs may be at work at once, 0 = any number; and each
-     * job when its end is in the log. */
+    /* All may be NULL. May this owner have one more job, LTD_E_EXHAUSTED otherwise; how many of an
+     * owner's jobs may be at work at once, 0 = any number; and each job when its end is in the
+     * log. */
     int (*may_submit)(void *arg, const char *owner, const struct quota_use *use,
                       struct ltd_err *err); /* `use` without stored_bytes */
     uint32_t (*max_running)(void *arg, const char *owner);
@@ -75,8 +76,8 @@ struct job_caller {
 };
 
 /*
- * job_table_may_submit - ask config.may_submit whether this owner may have one more, with what he has
- * here now. job_table_submit does it by itself; this is for work of his that is no job.
+ * job_table_may_submit - ask config.may_submit whether this owner may have one more, with what he
+ * has here now. job_table_submit does it by itself; this is for work of his that is no job.
  * Errors: those of may_submit.
  */
 int job_table_may_submit(const struct job_table *table, const char *owner, struct ltd_err *err);
@@ -99,7 +100,8 @@ void job_table_submit(struct job_table *table, struct job_spec *take_spec,
                       const struct job_caller *caller, const char *request_id, job_answer_fn answer,
                       void *arg);
 
-/* A wire spec as a job: spec_decode, and the client's account. Called before the request returns. */
+/* A wire spec as a job: spec_decode, and the client's account. Called before the request
+ * returns. */
 typedef struct job_spec *(*job_decode_fn)(void *arg, const Latentd__V1__JobSpec *message,
                                           struct ltd_err *err);
 
@@ -159,8 +161,8 @@ void job_table_set_priority(struct job_table *table, const struct job *job, uint
 void job_table_cancel(struct job_table *table, const struct job *job, enum engine_finish finish,
                       job_answer_fn answer, void *arg);
 
-/* job_table_delete - as cancel; then the job is forgotten, and that is in the log before the answer. LTD_E_NOT_FOUND when somebody else's
- * delete was faster. */
+/* job_table_delete - as cancel; then the job is forgotten, and that is in the log before the
+ * answer. LTD_E_NOT_FOUND when somebody else's delete was faster. */
 void job_table_delete(struct job_table *table, const struct job *job, job_answer_fn answer,
                       void *arg);
 
@@ -190,22 +192,24 @@ const struct wire_thinking *job_watcher_thinking(const struct job_watcher *watch
 /*
  * job_table_recover - give the unfinished jobs of an earlier process back to the engine.
  *
- * Once, before the first submit and after job_table_attach. Each is decoded from its stored spec, and
- * goes on behind its last token; one that was attached to a call is cancelled; one of other numerics
- * waits for a process that has them, or fails (fails_foreign). Returns how many go on.
+ * Once, before the first submit and after job_table_attach. Each is decoded from its stored spec,
+ * and goes on behind its last token; one that was attached to a call is cancelled; one of other
+ * numerics waits for a process that has them, or fails (fails_foreign). Returns how many go on.
  * Errors: LTD_E_EXHAUSTED. A job whose spec is not taken any more fails by itself.
  */
 int job_table_recover(struct job_table *table, job_decode_fn decode, void *decode_arg,
                       struct ltd_err *err);
 
 /*
- * job_table_park - for a durable log: stop the work on all jobs that do not end with their call, without ending them:
- * what is in the log stays, and the next process goes on from there. Watchers are told with
- * is_parked; who waits for an answer gets LTD_E_UNAVAILABLE. Jobs that are being cancelled end.
+ * job_table_park - for a durable log: stop the work on all jobs that do not end with their call,
+ * without ending them: what is in the log stays, and the next process goes on from there. Watchers
+ * are told with is_parked; who waits for an answer gets LTD_E_UNAVAILABLE. Jobs that are being
+ * cancelled end.
  */
 void job_table_park(struct job_table *table);
 
-/* job_table_limits_changed - what config.max_running answers has changed: begin what may begin now. */
+/* job_table_limits_changed - what config.max_running answers has changed: begin what may begin
+ * now. */
 void job_table_limits_changed(struct job_table *table);
 
 /*

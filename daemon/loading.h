@@ -2,9 +2,10 @@
 /*
  * daemon/loading.h - how far the weights are, told to people and to systemd while they load.
  *
- * Rank 0 counts its own: rows of the recurrent block, then prelude, coda, embedding and head. It has more
- * than any other rank of equal share, and all load at the same time, so no rank needs to be asked. Every
- * report moves systemd's start timeout, which so bounds a standstill and not the size of a model.
+ * Rank 0 counts its own: rows of the recurrent block, then prelude, coda, embedding and head. It
+ * has more than any other rank of equal share, and all load at the same time, so no rank needs to
+ * be asked. Every report moves systemd's start timeout, which so bounds a standstill and not the
+ * size of a model.
  *
  * Threads: main thread, before any other exists.
  */

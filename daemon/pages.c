@@ -2,9 +2,9 @@
 /*
  * daemon/pages.c - see daemon/pages.h.
  *
- * Invariants: a free page has no references and no serial; a cached page has a serial, no references,
- * and is in the list from oldest to newest; every page with a serial that was the first of its
- * contents is in its bucket.
+ * Invariants: a free page has no references and no serial; a cached page has a serial, no
+ * references, and is in the list from oldest to newest; every page with a serial that was the first
+ * of its contents is in its bucket.
  */
 #include "daemon/pages.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * daemon/pages.h - who holds which KV page, and which pages hold something that another job can use.
+ * daemon/pages.h - who holds which KV page, and which pages hold something that another job can
+ * use.
  *
  *     free ──pages_take──▶ held (refs 1) ──pages_drop──▶ free          contents forgotten
  *                           │    ▲                  └──▶ cached        contents kept, nobody holds it
@@ -9,10 +10,11 @@
  *                         sealed: full, never written again
  *
  * A sealed page is found by what it holds: sixteen tokens, the depth of each, the source of the
- * initial latents and the copies that make the steps, and the page before it. Two chains of pages that are equal in all of that hold
- * equal bits (docs/numerics.md#kv-sharing), so a job may take over the pages of another one. Contents
- * have serial numbers that are never used twice, so a chain cannot be mistaken when its pages are
- * reused; equality is checked on the contents themselves, the hash only finds candidates.
+ * initial latents and the copies that make the steps, and the page before it. Two chains of pages
+ * that are equal in all of that hold equal bits (docs/numerics.md#kv-sharing), so a job may take
+ * over the pages of another one. Contents have serial numbers that are never used twice, so a chain
+ * cannot be mistaken when its pages are reused; equality is checked on the contents themselves, the
+ * hash only finds candidates.
  *
  * The exact account: free + held + cached = total, at any time.
  * Threads: engine thread only. Nothing is allocated after init.
@@ -26,8 +28,8 @@
 #include "base/err.h"
 #include "kernels/kernels.h"
 
-/* Where the latents of a sequence come from: the initial ones (both zero when init_scale is 0), and which
- * copy of the recurrent block makes the steps. */
+/* Where the latents of a sequence come from: the initial ones (both zero when init_scale is 0), and
+ * which copy of the recurrent block makes the steps. */
 struct pages_origin {
     uint64_t seed;
     float init_scale;
@@ -94,8 +96,9 @@ void pages_drop(struct pages *pages, int32_t page);
 void pages_rest(struct pages *pages, int32_t page);
 void pages_wake(struct pages *pages, int32_t page);
 
-/* pages_seal - the page is full and will not be written again. Of two pages with equal contents only
- * the first is found. Returns the serial of the contents (that of the first, if there are two). */
+/* pages_seal - the page is full and will not be written again. Of two pages with equal contents
+ * only the first is found. Returns the serial of the contents (that of the first, if there are
+ * two). */
 uint64_t pages_seal(struct pages *pages, int32_t page, const struct pages_content *content);
 
 /* pages_unseal - its one holder is going to write to it after all. Not for shared pages. */

@@ -78,7 +78,8 @@ static int plan_shards(struct rank_setup *s, const struct config *config, struct
     return rc;
 }
 
-/* The tiers that this processor can run in the formats asked for, with what their arithmetic gives. */
+/* The tiers that this processor can run in the formats asked for, with what their arithmetic
+ * gives. */
 static int offer_tiers(struct rank_setup *s, const struct config *config, struct clus_offer *offer,
                        struct ltd_err *err)
 {
@@ -108,7 +109,8 @@ static int offer_tiers(struct rank_setup *s, const struct config *config, struct
         kern_tier_id(ctx.ops, tier->what, sizeof tier->what);
         offer->n_tiers++;
     }
-    /* Tiers that were left out only because of how the weights lie: say that, not that there are none. */
+    /* Tiers that were left out only because of how the weights lie: say that, not that there are
+     * none. */
     if (offer->n_tiers == 0 && declined.code != LTD_OK) {
         *err = declined;
         return -1;

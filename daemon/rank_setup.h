@@ -57,8 +57,8 @@ struct rank_setup {
 int rank_setup_open(struct rank_setup *setup, struct clus_world *world, const struct config *config,
                     const struct ltd_err *problem, struct ltd_err *err);
 
-/* The weights are loaded: the files are not needed any more, unless matrices were lent from them; then they
- * stay open until rank_setup_close, which is behind everything that computes. */
+/* The weights are loaded: the files are not needed any more, unless matrices were lent from them;
+ * then they stay open until rank_setup_close, which is behind everything that computes. */
 void rank_setup_drop_checkpoint(struct rank_setup *setup);
 
 void rank_setup_close(struct rank_setup *setup);

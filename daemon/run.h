@@ -10,12 +10,12 @@
  *     step 1      chunk chunk                      takes step k before any chunk takes step k + 1
  *
  * so the numbers are those of one big batch, however it was cut (docs/engine.md). A call stands in
- * one of two phases: STEPPING through the recurrence, or in the CODA, because it left or because its
- * exit rule wants to see logits.
+ * one of two phases: STEPPING through the recurrence, or in the CODA, because it left or because
+ * its exit rule wants to see logits.
  *
  * A position whose depth is given is replayed: it was computed before and its keys and values were
- * lost (preemption), or a former job computed it (Continue). Where every step has a plane of its own
- * any number of replayed positions form one call, each leaving at its own depth; otherwise the
+ * lost (preemption), or a former job computed it (Continue). Where every step has a plane of its
+ * own any number of replayed positions form one call, each leaving at its own depth; otherwise the
  * calls are those that there were. Nothing is written for tokens that are known.
  *
  * Threads: engine thread only, but for run_create.
@@ -174,7 +174,8 @@ void run_limit_steps(struct run *run, int32_t steps);
 
 /* Does the position take part in the step at hand, and is it the last step for it? */
 bool run_takes_step(const struct run *run, int32_t position);
-/* Is the step at hand made with the early copy? The same for all positions: they are at one step. */
+/* Is the step at hand made with the early copy? The same for all positions: they are at one
+ * step. */
 bool run_is_early(const struct run *run);
 /* What has to come back from the ranks for the position's step: CLUS_WANT_* (cluster/tick.h). */
 uint32_t run_wants(const struct run *run, int32_t position);

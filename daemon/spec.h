@@ -44,7 +44,8 @@ struct spec_depth {
     bool is_range;               /* as deep as time and load allow, in [min_steps, max_steps] */
     bool is_tokenwise;           /* each prompt position is a call of its own */
     int32_t early_steps;         /* first steps of each position, with the early copy; 0 = none */
-    /* By rising token. One more than may be asked for: a restart fixes the depth of the last token. */
+    /* By rising token. One more than may be asked for: a restart fixes the depth of the last
+     * token. */
     struct spec_depth_at at[SPEC_DEPTH_AT_MAX + 1];
     int32_t n_at;
 };

@@ -121,8 +121,8 @@ static int decode_at(struct spec_depth *depth, const Latentd__V1__Depth *message
     return 0;
 }
 
-/* How many steps are made with the early copy. More of them than steps is every step: a depth that a rule
- * ends cannot be foreseen. */
+/* How many steps are made with the early copy. More of them than steps is every step: a depth that
+ * a rule ends cannot be foreseen. */
 static int decode_early(struct spec_depth *depth, const Latentd__V1__Depth *message,
                         const struct served *served, struct ltd_err *err)
 {

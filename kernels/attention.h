@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kernels/attention.h - attention with the keys of a page side by side: the bits of the reference, in
- * less time. As kern_ops.attention: the path of tiers without a wider copy
- * (kernels/avx2). Private to kernels/.
+ * kernels/attention.h - attention with the keys of a page side by side: the bits of the reference,
+ * in less time. As kern_ops.attention: the path of tiers without a wider copy (kernels/avx2).
+ * Private to kernels/.
  */
 #ifndef LATENTD_KERNELS_ATTENTION_H
 #define LATENTD_KERNELS_ATTENTION_H

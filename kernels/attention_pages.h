@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kernels/attention_pages.h - attention, many keys side by side and many queries per read of a page.
+ * kernels/attention_pages.h - attention, many keys side by side and many queries per read of a
+ * page.
  *
- * The sums of kernels/ref/attention.c in their order, so the bits are equal. What differs is only what
- * is computed at the same time:
+ * The sums of kernels/ref/attention.c in their order, so the bits are equal. What differs is only
+ * what is computed at the same time:
  *
  *     scores   keys lie across positions: sixteen sums over head_dim are one page's scores, and
  *              PAGES_AT_ONCE pages advance together, because a sum waits for its own last addition
@@ -37,7 +38,8 @@
 #define LANES KERN_PAGE_POSITIONS
 
 #define VECTORS_PER_PAGE (LANES / VECTOR_FLOATS)
-/* Eight vectors of sums: half of the sixteen registers, the other half is for what they multiply. */
+/* Eight vectors of sums: half of the sixteen registers, the other half is for what they
+ * multiply. */
 #define PAGES_AT_ONCE  (8 / VECTORS_PER_PAGE)
 #define VALUES_AT_ONCE 4 /* vectors */
 
@@ -61,8 +63,8 @@ struct keys {
     int16_t plane;
 };
 
-/* Ask for the line of element i behind `at`. A page's keys of one head are too short for the processor
- * to foresee the next page's. */
+/* Ask for the line of element i behind `at`. A page's keys of one head are too short for the
+ * processor to foresee the next page's. */
 KERN_KV_INLINE void ask_for(const void *at, size_t i, enum kern_kv_format format)
 {
     __builtin_prefetch(kern_kv_skip(at, i, format), 0, 2);

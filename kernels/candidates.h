@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kernels/candidates.h - a list of tiers, and the verdict on each: what kernels/dispatch.h does for the
- * tiers of this build, over any list. Private to kernels/ and its tests.
+ * kernels/candidates.h - a list of tiers, and the verdict on each: what kernels/dispatch.h does for
+ * the tiers of this build, over any list. Private to kernels/ and its tests.
  *
  * A candidate is asked once per process, when somebody first wants to know: its own check, then the
  * comparison with the reference (kernels/selfcheck.h). The verdict stays. Any thread may ask.
@@ -23,7 +23,8 @@ struct kern_candidate {
     char refusal[KERN_REFUSAL_BYTES];
 };
 
-/* kern_candidate_refusal - NULL when the tier runs here, or why not; lives as long as the process. */
+/* kern_candidate_refusal - NULL when the tier runs here, or why not; lives as long as the
+ * process. */
 const char *kern_candidate_refusal(struct kern_candidate *c);
 
 /* kern_tier_describe and kern_tier_find for a list, best first. */

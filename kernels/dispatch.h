@@ -9,8 +9,8 @@
  * A tier that does not decline is compared with the reference before its first use, a few
  * milliseconds (kernels/selfcheck.h); one that differs is refused like one that declines.
  *
- * Threads: any may call. A tier is asked once per process, by the first call that concerns it, which
- * initialises what lies behind it; let that be before other threads exist.
+ * Threads: any may call. A tier is asked once per process, by the first call that concerns it,
+ * which initialises what lies behind it; let that be before other threads exist.
  */
 #ifndef LATENTD_KERNELS_DISPATCH_H
 #define LATENTD_KERNELS_DISPATCH_H

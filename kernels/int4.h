@@ -30,8 +30,8 @@ static inline int32_t kern_int4_groups(int32_t cols)
     return (int32_t)(((int64_t)cols + KERN_INT4_GROUP - 1) / KERN_INT4_GROUP);
 }
 
-/* The scale of n finite values as bf16; 0 for zeros, and for numbers so small that an eighth of them
- * is nothing. Never infinite. */
+/* The scale of n finite values as bf16; 0 for zeros, and for numbers so small that an eighth of
+ * them is nothing. Never infinite. */
 static inline uint16_t kern_int4_scale(const float *values, int32_t n)
 {
     float extreme = 0.0f;

@@ -37,9 +37,9 @@
 
 /*
  * How the weights of a packed matrix are kept, and with it what a product computes
- * (docs/numerics.md#weight-formats): f32 as they are; bf16 rounded, times activations rounded to bf16;
- * int8 with one scale per row, and int4 with one scale per 32 columns of a row, both times activations
- * in int8 with one scale per position.
+ * (docs/numerics.md#weight-formats): f32 as they are; bf16 rounded, times activations rounded to
+ * bf16; int8 with one scale per row, and int4 with one scale per 32 columns of a row, both times
+ * activations in int8 with one scale per position.
  */
 enum kern_format { KERN_F32, KERN_BF16, KERN_INT8, KERN_INT4, KERN_N_FORMATS };
 
@@ -84,8 +84,8 @@ enum kern_kv_format { KERN_KV_F32, KERN_KV_BF16 };
  * of the pool and holds keys [n_heads][head_dim][16], then values [n_heads][16][head_dim]: keys are
  * kept across positions, so that the scores of 16 positions are computed side by side, each of them
  * summed over head_dim in index order. Strides count elements. A bf16 element takes part in every
- * sum as the f32 that it widens to, so attention over bf16 has the bits of attention over an f32 pool
- * with the same numbers. */
+ * sum as the f32 that it widens to, so attention over bf16 has the bits of attention over an f32
+ * pool with the same numbers. */
 struct kern_kv_layer {
     const void *pool; /* borrowed: plane 0 of page 0 of this layer; elements of `format` */
     enum kern_kv_format format;
@@ -112,17 +112,17 @@ struct kern_ops {
 
     /*
      * mat_pack - stack row ranges of one or more sources into a packed matrix of `cols` columns.
-     * Storage is widened exactly, then brought to `format`. LTD_E_UNIMPLEMENTED when the tier has not
-     * the format or not for so many columns; LTD_E_EXHAUSTED without memory; LTD_E_CORRUPT naming row
-     * and column when an element is not finite, or becomes infinite in bf16. `mat` is written only on
-     * success. Free with kern_mat_fini.
+     * Storage is widened exactly, then brought to `format`. LTD_E_UNIMPLEMENTED when the tier has
+     * not the format or not for so many columns; LTD_E_EXHAUSTED without memory; LTD_E_CORRUPT
+     * naming row and column when an element is not finite, or becomes infinite in bf16. `mat` is
+     * written only on success. Free with kern_mat_fini.
      */
     int (*mat_pack)(const struct kern_ctx *ctx, struct kern_mat *mat, enum kern_format format,
                     const struct kern_rows *parts, int32_t n_parts, int32_t cols,
                     struct ltd_err *err);
 
-    /* mat_row - one row of a packed matrix as f32: out [cols], the numbers that the format kept. For
-     * embedding rows. */
+    /* mat_row - one row of a packed matrix as f32: out [cols], the numbers that the format kept.
+     * For embedding rows. */
     void (*mat_row)(const struct kern_ctx *ctx, const struct kern_mat *mat, int32_t row,
                     float *out);
 
@@ -155,7 +155,8 @@ struct kern_ops {
      * attention - softmax(q k / sqrt(head_dim)) v for every query and head.
      * Queries of one page table that follow each other share its reads.
      * scores: scratch [ctx->n_threads][KERN_QUERIES_AT_ONCE][scores_stride], scores_stride >= the
-     * largest n_keys rounded up to a whole page. Cost: 2 * head_dim multiply-adds per key, query and head.
+     * largest n_keys rounded up to a whole page. Cost: 2 * head_dim multiply-adds per key, query
+     * and head.
      */
     void (*attention)(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,
                       const struct kern_query *queries, int32_t n_queries, float *scores,
@@ -174,7 +175,8 @@ const char *kern_format_name(enum kern_format format);
 /* kern_format_parse - the format of that name into *out; -1 and *out untouched for another text. */
 int kern_format_parse(const char *text, enum kern_format *out);
 
-/* kern_mat_fini - free what was allocated for the matrix, if it was; accepts a zeroed struct, leaves one behind. */
+/* kern_mat_fini - free what was allocated for the matrix, if it was; accepts a zeroed struct,
+ * leaves one behind. */
 void kern_mat_fini(struct kern_mat *mat);
 
 /* Bytes of one element of a storage type. */

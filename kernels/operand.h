@@ -2,10 +2,10 @@
 /*
  * kernels/operand.h - what the activations of one tile become before they are multiplied.
  *
- * A slot is the operand of one position and one tile: 32 activations for f32 and bf16, 64 for int8 and
- * int4.
- * Which form a tier wants is its own choice; what the numbers are is not (docs/numerics.md). Inline, so
- * that each tier compiles them for its own processor. Private to kernels/ and its tests.
+ * A slot is the operand of one position and one tile: 32 activations for f32 and bf16, 64 for int8
+ * and int4. Which form a tier wants is its own choice; what the numbers are is not
+ * (docs/numerics.md). Inline, so that each tier compiles them for its own processor. Private to
+ * kernels/ and its tests.
  */
 #ifndef LATENTD_KERNELS_OPERAND_H
 #define LATENTD_KERNELS_OPERAND_H
@@ -60,8 +60,8 @@ static inline void kern_operand_int8_wide(void *slot, const float *values, float
         wide[i] = integers[i];
 }
 
-/* For int4, where a tier multiplies by weights plus 8: the integers, and what each group's sum will be
- * too large by, eight times the sum of its activations. A multiple of 64 bytes. */
+/* For int4, where a tier multiplies by weights plus 8: the integers, and what each group's sum will
+ * be too large by, eight times the sum of its activations. A multiple of 64 bytes. */
 struct kern_int4_slot {
     _Alignas(64) int8_t integers[2 * KERN_INT4_GROUP];
     int32_t too_much[2];

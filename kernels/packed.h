@@ -8,8 +8,8 @@
  *
  *     panel 0 | panel 1 | ... | panel P-1 | scales 0 | scales 1 | ... | scales P-1
  *
- * A rank that owns rows [16a, 16b) owns one contiguous piece of each of the two and can use them where
- * they are; other rows are copied, whole panels as bytes, single rows line by line.
+ * A rank that owns rows [16a, 16b) owns one contiguous piece of each of the two and can use them
+ * where they are; other rows are copied, whole panels as bytes, single rows line by line.
  *
  * Who reads the file, and whether its bytes are what they were, is the caller's business.
  *
@@ -63,8 +63,8 @@ int kern_packed_new(struct kern_mat *mat, enum kern_format format, int32_t rows,
                     struct ltd_err *err);
 
 /*
- * kern_packed_pack - kern_ops.mat_pack for files: every format, on any processor, whatever tiers run.
- * Errors as there.
+ * kern_packed_pack - kern_ops.mat_pack for files: every format, on any processor, whatever tiers
+ * run. Errors as there.
  */
 int kern_packed_pack(int32_t n_threads, struct kern_mat *mat, enum kern_format format,
                      const struct kern_rows *parts, int32_t n_parts, int32_t cols,
@@ -73,14 +73,15 @@ int kern_packed_pack(int32_t n_threads, struct kern_mat *mat, enum kern_format f
 /* kern_packed_part_of - where a part of a matrix begins; to copy whole panels to. */
 uint8_t *kern_packed_part_of(const struct kern_mat *mat, enum kern_packed_part part);
 
-/* kern_packed_copy_rows - rows [src_row, src_row + n) of a file become rows dst_row ... of `mat`, wherever
- * panels begin. Several threads may fill different rows of one matrix. */
+/* kern_packed_copy_rows - rows [src_row, src_row + n) of a file become rows dst_row ... of `mat`,
+ * wherever panels begin. Several threads may fill different rows of one matrix. */
 void kern_packed_copy_rows(struct kern_mat *mat, int32_t dst_row, const struct kern_packed *src,
                            int32_t src_row, int32_t n);
 
 /*
- * kern_packed_borrow - rows [begin, end) as a matrix that lies where `src` lies, which must outlive it.
- * begin is a multiple of 16, and so is end unless it is the last row. Errors as kern_packed_new.
+ * kern_packed_borrow - rows [begin, end) as a matrix that lies where `src` lies, which must outlive
+ * it. begin is a multiple of 16, and so is end unless it is the last row. Errors as
+ * kern_packed_new.
  */
 int kern_packed_borrow(struct kern_mat *mat, const struct kern_packed *src, int32_t begin,
                        int32_t end, struct ltd_err *err);

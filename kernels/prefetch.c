@@ -8,8 +8,8 @@
 
 bool kern_prefetch_pays(size_t bytes_per_thread)
 {
-    /* The C library asks the processor each time, and a virtual machine answers that slowly. Threads
-     * that ask together store the same number. */
+    /* The C library asks the processor each time, and a virtual machine answers that slowly.
+     * Threads that ask together store the same number. */
     static long cache_bytes;
     long known = __atomic_load_n(&cache_bytes, __ATOMIC_RELAXED);
     if (known == 0) {

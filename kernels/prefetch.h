@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kernels/prefetch.h - asking for weights before they are used, in the order that memory answers best.
+ * kernels/prefetch.h - asking for weights before they are used, in the order that memory answers
+ * best.
  *
- * A cursor goes through what one thread will read, some pages side by side: 512 bytes of each page of a
- * block in turn, then the next 512 of each.
+ * A cursor goes through what one thread will read, some pages side by side: 512 bytes of each page
+ * of a block in turn, then the next 512 of each.
  *
  *     block:   page 0   page 1   ...  page 7        asked for in the order
  *              0 8 16   1 9 17   ...  7 15 23       0 1 2 ... 7 8 9 ...       (512 bytes each)
  *
  * A processor's own reading ahead stops at the end of a page; several pages that advance together
- * keep several such streams alive. The weights stay as they lie, and are used in their own order. The
- * cursor runs one block ahead of that: the first block is asked for before anything is computed, and
- * then each part of a tile that is used pays for as many bytes a block further on.
+ * keep several such streams alive. The weights stay as they lie, and are used in their own order.
+ * The cursor runs one block ahead of that: the first block is asked for before anything is
+ * computed, and then each part of a tile that is used pays for as many bytes a block further on.
  *
  * What a thread reads need not be in one piece: segments of equal length lie at equal distances (a
- * block of columns of several panels). Asking changes no bit of a result. It costs where the weights
- * are in the second-level cache already, so there it is left off (kern_prefetch_pays).
+ * block of columns of several panels). Asking changes no bit of a result. It costs where the
+ * weights are in the second-level cache already, so there it is left off (kern_prefetch_pays).
  *
  * A cursor belongs to one thread and lives on its stack. Private to kernels/ and its tests.
  */
@@ -30,8 +31,8 @@
 #define KERN_PREFETCH_STEP 512 /* bytes of a page at a time; an address is computed once for them */
 #define KERN_PREFETCH_LINE 64
 
-/* What is to be read. A step that meets the end of a segment goes on behind it, so a little that is not
- * meant is asked for where segments are no multiple of a step, and as little is missed. */
+/* What is to be read. A step that meets the end of a segment goes on behind it, so a little that is
+ * not meant is asked for where segments are no multiple of a step, and as little is missed. */
 struct kern_stream {
     const uint8_t *data; /* the first byte of the first segment */
     size_t segment_bytes, n_segments;
@@ -112,8 +113,9 @@ static inline void kern_cursor_used(struct kern_cursor *c, size_t bytes)
     }
 }
 
-/* kern_prefetch_pays - false when a thread comes back to the same weights after so few bytes that they
- * wait in its second-level cache (three quarters of it; the rest is for activations and sums). */
+/* kern_prefetch_pays - false when a thread comes back to the same weights after so few bytes that
+ * they wait in its second-level cache (three quarters of it; the rest is for activations and
+ * sums). */
 bool kern_prefetch_pays(size_t bytes_per_thread);
 
 #endif

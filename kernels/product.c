@@ -2,9 +2,9 @@
 /*
  * kernels/product.c - blocks of positions and columns, activations, threads: see kernels/product.h.
  *
- * Compiled for any processor: what may use wide instructions is the tier's `multiply`, and what is here
- * is done once per position or once per row of a panel, not once per multiplication. The orders are
- * those of docs/numerics.md#weight-formats.
+ * Compiled for any processor: what may use wide instructions is the tier's `multiply`, and what is
+ * here is done once per position or once per row of a panel, not once per multiplication. The
+ * orders are those of docs/numerics.md#weight-formats.
  */
 #include "kernels/product.h"
 
@@ -65,7 +65,8 @@ struct place {
 
 /* ---- activations -------------------------------------------------------------------------- */
 
-/* Tile `tile` of the matrix becomes tile `slot` of the block of columns. Returns the sum of integers. */
+/* Tile `tile` of the matrix becomes tile `slot` of the block of columns. Returns the sum of
+ * integers. */
 static int32_t expand_tile(const struct work *w, int32_t pos, int32_t tile, int32_t slot)
 {
     uint8_t *at = w->activations + (size_t)pos * w->pos_bytes + (size_t)slot * w->tile_step_bytes;
@@ -105,8 +106,8 @@ static void find_scales(const struct work *w, int t, int n)
 
 /* ---- some panels ---------------------------------------------------------------------------- */
 
-/* The last step: int8 becomes f32, int4 gets the position's scale, and every NaN is one NaN. The bias comes out modulo 2^32, which leaves
- * the exact sum: that one fits (KERN_INT8_MAX_COLS). */
+/* The last step: int8 becomes f32, int4 gets the position's scale, and every NaN is one NaN. The
+ * bias comes out modulo 2^32, which leaves the exact sum: that one fits (KERN_INT8_MAX_COLS). */
 static void finish(const struct work *w, int32_t pos, int32_t row, float *sums)
 {
     if (w->mat->format == KERN_INT8) {
@@ -152,8 +153,8 @@ static int32_t chunk_tiles(const struct work *w, const struct columns *c, struct
     return left < w->tiles_per_chunk ? left : w->tiles_per_chunk;
 }
 
-/* A tier that takes several panels at once reads in an order that only chunks have, so its cursor goes
- * through one chunk, while the one before it is used. */
+/* A tier that takes several panels at once reads in an order that only chunks have, so its cursor
+ * goes through one chunk, while the one before it is used. */
 static void aim_cursor(const struct work *w, const struct columns *c, struct place at,
                        struct kern_cursor *cursor)
 {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kernels/selfcheck.c - a few awkward products, compared with the reference; see kernels/selfcheck.h.
+ * kernels/selfcheck.c - a few awkward products, compared with the reference; see
+ * kernels/selfcheck.h.
  *
- * Shapes leave something over wherever a tier cuts: rows at 16, columns at 32 and 64, positions at 2,
- * 3, 16 and 64. Numbers are fixed and meet the edges of arithmetic: rows of weights and positions of
- * activations have a kind each, so that every pair of kinds meets.
+ * Shapes leave something over wherever a tier cuts: rows at 16, columns at 32 and 64, positions at
+ * 2, 3, 16 and 64. Numbers are fixed and meet the edges of arithmetic: rows of weights and
+ * positions of activations have a kind each, so that every pair of kinds meets.
  */
 #include "kernels/selfcheck.h"
 
@@ -100,9 +101,9 @@ static int compare(enum kern_format format, const struct shape *s, const struct 
     return 0;
 }
 
-/* What tiers over tiles have in common in f32 (docs/numerics.md#f32-of-avx2), where ref has an order of
- * its own: two chains of fused multiply-adds per 32 columns. Missing columns are zeros, and a chain that
- * is at -0 becomes +0 by one. */
+/* What tiers over tiles have in common in f32 (docs/numerics.md#f32-of-avx2), where ref has an
+ * order of its own: two chains of fused multiply-adds per 32 columns. Missing columns are zeros,
+ * and a chain that is at -0 becomes +0 by one. */
 static float dot_two_chains(const float *w, const float *x, int32_t n)
 {
     float sum = 0.0f;
@@ -122,7 +123,8 @@ static void expect_f32(const struct shape *s, struct numbers *n)
             dot_two_chains(n->w + i % s->rows * s->cols, n->x + i / s->rows * s->cols, s->cols);
 }
 
-/* Has the format one definition that the tier must follow? f32 of a tier that packs rows has its own. */
+/* Has the format one definition that the tier must follow? f32 of a tier that packs rows has its
+ * own. */
 static bool is_defined(const struct kern_ops *ops, enum kern_format format)
 {
     return kern_tier_has(ops, format) &&

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kernels/tiles.h - where a weight lies in memory for every tier that multiplies by vectors or matrix
- * units.
+ * kernels/tiles.h - where a weight lies in memory for every tier that multiplies by vectors or
+ * matrix units.
  *
  * A packed matrix is cut into panels of 16 output rows, a panel into tiles of 32 columns (int8 and
  * int4: 64), a tile into lines of 64 bytes that hold neighbouring columns of all 16 rows:
@@ -14,16 +14,18 @@
  *                           columns 8i+4 .. 8i+7 in the upper ones, row 1 ...; integers plus 8
  *                           line 8 = row 0 scales (bf16) of columns 0 .. 31 and 32 .. 63, row 1 ...
  *
- * bf16 and int8 tiles of 1 KiB are the right-hand operands of AMX; the halves of an int4 line, spread
- * out, are two lines of int8. The scales of int4 lie in the stream, because they are an eighth of it.
- * Rows and columns that are missing at the end are zeros (int4: zero bytes, that is -8 with a scale of
- * 0 or an activation of 0). A thread reads its panels from first to last. Tiers that share this layout
- * share their matrices: packing is done here, once for all of them. Private to kernels/ and its tests.
+ * bf16 and int8 tiles of 1 KiB are the right-hand operands of AMX; the halves of an int4 line,
+ * spread out, are two lines of int8. The scales of int4 lie in the stream, because they are an
+ * eighth of it. Rows and columns that are missing at the end are zeros (int4: zero bytes, that is
+ * -8 with a scale of 0 or an activation of 0). A thread reads its panels from first to last. Tiers
+ * that share this layout share their matrices: packing is done here, once for all of them. Private
+ * to kernels/ and its tests.
  *
- * What lies in files is this layout, too (kernels/packed.h), and a shard's rows need not begin where
- * panels do. So every format keeps two rules, for tiles and for scales: each panel has equally many
- * lines, and in a line each of the 16 rows has KERN_LINE_BYTES / 16 neighbouring bytes, in the order of
- * rows. A format that changes how it is laid down must change KERN_PACKED_VERSION.
+ * What lies in files is this layout, too (kernels/packed.h), and a shard's rows need not begin
+ * where panels do. So every format keeps two rules, for tiles and for scales: each panel has
+ * equally many lines, and in a line each of the 16 rows has KERN_LINE_BYTES / 16 neighbouring
+ * bytes, in the order of rows. A format that changes how it is laid down must change
+ * KERN_PACKED_VERSION.
  */
 #ifndef LATENTD_KERNELS_TILES_H
 #define LATENTD_KERNELS_TILES_H
@@ -83,8 +85,8 @@ static inline size_t kern_tile_element_at(const struct kern_tile_layout *layout,
     return line * KERN_LINE_BYTES + in_line * (size_t)layout->element_bytes;
 }
 
-/* Where the byte of an int4 element (row of the panel, column) lies in its panel, and how far to the
- * left in it. */
+/* Where the byte of an int4 element (row of the panel, column) lies in its panel, and how far to
+ * the left in it. */
 static inline size_t kern_tile_int4_at(int32_t row, int32_t col, int *shift)
 {
     const struct kern_tile_layout layout = kern_tile_layout_of(KERN_INT4);
@@ -103,7 +105,8 @@ static inline size_t kern_tile_int4_scale_at(int32_t row, int32_t col)
            (size_t)(row * 2 + group) * sizeof(uint16_t);
 }
 
-/* Bytes of scales that go with a panel; behind the tiles of all panels, unless the matrix is borrowed. */
+/* Bytes of scales that go with a panel; behind the tiles of all panels, unless the matrix is
+ * borrowed. */
 static inline size_t kern_panel_scale_bytes(enum kern_format format)
 {
     return format == KERN_INT8 ? KERN_PANEL_ROWS * sizeof(float) : 0;
@@ -119,7 +122,8 @@ static inline float *kern_tile_scales(const struct kern_mat *mat)
 int kern_tiles_check(enum kern_format format, int32_t rows, int32_t cols, struct ltd_err *err);
 
 /*
- * kern_tiles_alloc - zeros in the shape of a matrix; mat->rows, cols and format are set by the caller.
+ * kern_tiles_alloc - zeros in the shape of a matrix; mat->rows, cols and format are set by the
+ * caller.
  * Errors: LTD_E_EXHAUSTED; those of kern_tiles_check.
  */
 int kern_tiles_alloc(struct kern_mat *mat, struct ltd_err *err);

@@ -8,8 +8,8 @@
  * Norms 2 and 4 act on the sum. A block holds a shard's rows of its matrices and all of its norm
  * weights; norms are computed whole on every rank, so nothing but `gather` is exchanged.
  *
- * Each matrix may be there twice, in two formats: positions of one batch are then multiplied with one
- * copy or the other. Those of the early copy stand in front, so each copy is one product over
+ * Each matrix may be there twice, in two formats: positions of one batch are then multiplied with
+ * one copy or the other. Those of the early copy stand in front, so each copy is one product over
  * neighbours; everything else runs over the whole batch at once.
  *
  * `model_work` is the scratch of a whole stack of blocks, so that a step allocates nothing.

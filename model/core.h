@@ -73,7 +73,8 @@ void model_core_destroy(struct model_core *core); /* accepts NULL */
 const struct model_config *model_core_config(const struct model_core *core);
 struct model_kv *model_core_kv(struct model_core *core); /* borrowed; to release pages */
 bool model_core_has_early(const struct model_core *core);
-/* Bytes of packed weights that the rank holds, and what one step with one of the copies reads of them. */
+/* Bytes of packed weights that the rank holds, and what one step with one of the copies reads of
+ * them. */
 size_t model_core_weight_bytes(const struct model_core *core);
 size_t model_core_step_bytes(const struct model_core *core, bool is_early);
 

@@ -2,9 +2,9 @@
 /*
  * model/hash.h - the digest that names a model, over tensors wherever they are.
  *
- * What goes into it is docs/numerics.md#model-hash. model_checkpoint_hash feeds it from a directory;
- * tools/ feeds it from a model that is being made up, so that the name is known of a directory that
- * nobody has written.
+ * What goes into it is docs/numerics.md#model-hash. model_checkpoint_hash feeds it from a
+ * directory; tools/ feeds it from a model that is being made up, so that the name is known of a
+ * directory that nobody has written.
  *
  * Threads: pure functions.
  */
@@ -28,8 +28,8 @@ struct model_hash_source {
     void *arg;
     /* Name, dtype, n_dims, shape and bytes of tensor `idx`; `data` is not used. */
     struct model_tensor (*describe)(void *arg, int32_t idx);
-    /* Bytes [at, at + bytes) of tensor `idx`, at most MODEL_HASH_PIECE_BYTES of them; valid until the
-     * next call. */
+    /* Bytes [at, at + bytes) of tensor `idx`, at most MODEL_HASH_PIECE_BYTES of them; valid until
+     * the next call. */
     const uint8_t *(*read)(void *arg, int32_t idx, size_t at, size_t bytes);
 };
 

@@ -2,10 +2,11 @@
 /*
  * model/index.h - the tensor files of a directory as one set of names.
  *
- * Either `packed.safetensors`, or `model.safetensors`, or the files of `model.safetensors.index.json`, whose weight_map says
- * which file holds which tensor. More than one of them is refused, because readers could disagree on which
- * counts. With an index, each tensor must lie in the file that it names, and no file may hold one
- * that the index does not give to it; so every name is there exactly once.
+ * Either `packed.safetensors`, or `model.safetensors`, or the files of
+ * `model.safetensors.index.json`, whose weight_map says which file holds which tensor. More than
+ * one of them is refused, because readers could disagree on which counts. With an index, each
+ * tensor must lie in the file that it names, and no file may hold one that the index does not give
+ * to it; so every name is there exactly once.
  *
  * Private to model/checkpoint.c. Threads: read-only after open.
  */

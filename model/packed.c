@@ -2,9 +2,9 @@
 /*
  * model/packed.c - see model/packed.h.
  *
- * Order of the checks: what the file says it is, the table of checksums by itself, then what the table
- * says of the header and of the copied files, then names, sizes and shapes. So damage is called damage
- * wherever it hit, and only a whole file is held against its model.
+ * Order of the checks: what the file says it is, the table of checksums by itself, then what the
+ * table says of the header and of the copied files, then names, sizes and shapes. So damage is
+ * called damage wherever it hit, and only a whole file is held against its model.
  */
 #include "model/packed.h"
 

@@ -8,12 +8,13 @@
  *                                        padding.K    U8          zeros, so that matrices begin on pages
  *                                        checksums    U8          model/seal.h, the last one
  *
- * The first format holds every matrix; further ones hold the recurrent block once more. Metadata of the
- * file: kind, version and name of the layout, formats, the digest of the source, and the shape of each
- * matrix. docs/packed-models.md says why.
+ * The first format holds every matrix; further ones hold the recurrent block once more. Metadata of
+ * the
+ * file: kind, version and name of the layout, formats, the digest of the source, and the shape of
+ * each matrix. docs/packed-models.md says why.
  *
- * Opening checks all but the weights, copied files included; weights are checked when they are read, and
- * only those that are. Private to model/ and tools/.
+ * Opening checks all but the weights, copied files included; weights are checked when they are
+ * read, and only those that are. Private to model/ and tools/.
  *
  * Threads: read-only after open.
  */
@@ -70,8 +71,8 @@ struct model_packed;
  *
  * file    its MODEL_PACKED_FILE, borrowed until close
  * layout  of the model that config.json describes
- * Errors: LTD_E_CORRUPT naming file, tensor or copied file, what was found and expected; LTD_E_INVALID
- * for a layout of another version.
+ * Errors: LTD_E_CORRUPT naming file, tensor or copied file, what was found and expected;
+ * LTD_E_INVALID for a layout of another version.
  */
 struct model_packed *model_packed_open(const char *dir, const struct model_safetensors *file,
                                        const struct model_layout *layout, struct ltd_err *err);

@@ -9,8 +9,9 @@
  *     u64 n_files, then for each: u64 bytes, u64 sum, u64 length of the name, the name
  *     u64 sum of all of the above
  *
- * Numbers are little endian, a sum is XXH3 with 64 bits. The table is the last tensor of the file of
- * weights and is no part of its own blocks; its last number covers it. Sums find damage, not malice.
+ * Numbers are little endian, a sum is XXH3 with 64 bits. The table is the last tensor of the file
+ * of weights and is no part of its own blocks; its last number covers it. Sums find damage, not
+ * malice.
  *
  * Threads: pure functions.
  */
@@ -58,8 +59,8 @@ size_t model_seal_bytes(const struct model_seal *seal);
 /* Append the table; a failed allocation is remembered by `out`. */
 void model_seal_encode(const struct model_seal *seal, struct ltd_bytes *out);
 
-/* model_seal_decode - LTD_E_CORRUPT for what is not such a table, damaged above all. `out->sums` points
- * into `data`. */
+/* model_seal_decode - LTD_E_CORRUPT for what is not such a table, damaged above all. `out->sums`
+ * points into `data`. */
 int model_seal_decode(const uint8_t *data, size_t bytes, struct model_seal *out,
                       struct ltd_err *err);
 

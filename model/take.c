@@ -66,7 +66,8 @@ static size_t panel_bytes(const struct taking *t, enum kern_packed_part part)
     return kern_packed_panel_bytes(t->src.format, t->src.cols, part);
 }
 
-/* Check the panels of a range in both parts, and copy them to panel `to` of `mat` unless it is NULL. */
+/* Check the panels of a range in both parts, and copy them to panel `to` of `mat` unless it is
+ * NULL. */
 static int read_panels(const struct taking *t, const struct model_row_range *r,
                        const struct kern_mat *mat, int32_t to, struct ltd_err *err)
 {

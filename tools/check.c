@@ -144,8 +144,8 @@ static int check_all(struct pass *p, struct ltd_err *err)
     return 0;
 }
 
-/* Header, table and copied files were checked when it was opened; a finite number was packed, and its
- * bytes are what they were. */
+/* Header, table and copied files were checked when it was opened; a finite number was packed, and
+ * its bytes are what they were. */
 static int check_packed(struct pass *p, struct ltd_err *err)
 {
     const struct model_packed *packed = model_checkpoint_packed(p->ckpt);

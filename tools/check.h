@@ -48,8 +48,8 @@ struct tool_check_result {
 };
 
 /*
- * tool_check - the pass. `piece` NULL: nothing is hashed. Of a packed directory every byte is held against
- * its own checksums, and `piece` is refused (LTD_E_INVALID).
+ * tool_check - the pass. `piece` NULL: nothing is hashed. Of a packed directory every byte is held
+ * against its own checksums, and `piece` is refused (LTD_E_INVALID).
  * Errors: those of model_checkpoint_open, model_generation_load and model_tokenizer_open;
  * LTD_E_CORRUPT naming file and tensor for a number that is not finite; LTD_E_CANCELLED after a
  * signal; those of `piece`.

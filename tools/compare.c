@@ -98,7 +98,8 @@ static int allocate(struct side *side, const struct comparer *c, struct ltd_err 
     return 0;
 }
 
-/* Each step keeps a plane of its own, so there is nothing that a format could be blamed for but itself. */
+/* Each step keeps a plane of its own, so there is nothing that a format could be blamed for but
+ * itself. */
 static int open_side(struct side *side, const struct comparer *c,
                      const struct model_checkpoint *ckpt, enum kern_format format, bool has_early,
                      struct ltd_err *err)
@@ -171,7 +172,8 @@ static int begin_prompt(struct side *side, const struct comparer *c,
     return 0;
 }
 
-/* Step `step_idx` of all positions of all ladders, in batches that do not care where a ladder ends. */
+/* Step `step_idx` of all positions of all ladders, in batches that do not care where a ladder
+ * ends. */
 static int step_side(struct side *side, const struct comparer *c, int32_t len, int32_t step_idx,
                      struct ltd_err *err)
 {

@@ -8,9 +8,10 @@
  *                            │         │              │
  *     prompt ─▶ prelude ─▶ step 1 ─▶ step 2 ─▶ … ─▶ step K        `format`, perhaps with early steps
  *
- * Prompts are given whole (teacher forcing), all positions of one in lockstep, as a daemon runs a prompt;
- * both sides begin with the same drawn latents. Every position predicts the token behind it, so each is
- * one sample. Several ladders are run side by side in one batch, as a daemon's jobs are.
+ * Prompts are given whole (teacher forcing), all positions of one in lockstep, as a daemon runs a
+ * prompt; both sides begin with the same drawn latents. Every position predicts the token behind
+ * it, so each is one sample. Several ladders are run side by side in one batch, as a daemon's jobs
+ * are.
  *
  * Everything is deterministic: sums are double, in the order of prompts, positions and elements.
  * Threads: main thread; kernels use n_threads.
@@ -56,7 +57,8 @@ struct tool_comparison {
     uint64_t against_bytes; /* that a step of the reference reads */
 };
 
-/* The depths at which a comparison looks: powers of two, and `depth` itself; returns how many, at most 32. */
+/* The depths at which a comparison looks: powers of two, and `depth` itself; returns how many, at
+ * most 32. */
 int32_t tool_compare_depths(int32_t depth, int32_t out[32]);
 
 /*
@@ -69,8 +71,8 @@ int tool_compare(const struct model_checkpoint *ckpt, const struct tool_prompts 
                  struct ltd_err *err);
 void tool_comparison_fini(struct tool_comparison *comparison);
 
-/* tool_compare_kl - KL(b || a) of two rows of logits, nats; 0 for equal bits, never below. NaN where they
- * are no distributions. */
+/* tool_compare_kl - KL(b || a) of two rows of logits, nats; 0 for equal bits, never below. NaN
+ * where they are no distributions. */
 double tool_compare_kl(const float *b, const float *a, int32_t n);
 
 #endif

@@ -2,9 +2,9 @@
 /*
  * tools/made.h - the tensors of a made-up model as a file would store them, from any place on.
  *
- * The numbers are those of tools/weights.h, in the storage type of the model, so a piece of a tensor is
- * known without the rest: for writing it, for packing it, and for the digest of a directory that nobody
- * has written.
+ * The numbers are those of tools/weights.h, in the storage type of the model, so a piece of a
+ * tensor is known without the rest: for writing it, for packing it, and for the digest of a
+ * directory that nobody has written.
  *
  * Threads: one at a time per struct.
  */
@@ -26,7 +26,8 @@ struct tool_made {
     uint8_t piece[MODEL_HASH_PIECE_BYTES];
 };
 
-/* tool_made_bytes - elements [begin, begin + count) of a tensor into out [count * bytes of dtype]. */
+/* tool_made_bytes - elements [begin, begin + count) of a tensor into out [count * bytes of
+ * dtype]. */
 void tool_made_bytes(const struct tool_made *made, const struct model_layout_row *row,
                      uint64_t begin, uint64_t count, uint8_t *out);
 

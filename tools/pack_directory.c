@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tools/pack_directory.c - a model directory in the published layout as a source for tools/packer.h.
+ * tools/pack_directory.c - a model directory in the published layout as a source for
+ * tools/packer.h.
  *
- * Everything beside the weights is copied, because nobody can know what a user wants to keep; what is
- * left behind is weights in any packaging, and checksums of the source.
+ * Everything beside the weights is copied, because nobody can know what a user wants to keep; what
+ * is left behind is weights in any packaging, and checksums of the source.
  */
 #include <dirent.h>
 #include <errno.h>

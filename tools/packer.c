@@ -2,7 +2,8 @@
 /*
  * tools/packer.c - see tools/packer.h.
  *
- * A plan of entries, in the order of their places, is all that header, data and checksums are made from.
+ * A plan of entries, in the order of their places, is all that header, data and checksums are made
+ * from.
  */
 #include "tools/packer.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tools/packer.h - write a packed directory (model/packed.h), from a model directory or from numbers that
- * are made up on the way.
+ * tools/packer.h - write a packed directory (model/packed.h), from a model directory or from
+ * numbers that are made up on the way.
  *
  *     copied files ──▶ header ──▶ matrices, some rows at a time ──▶ norms, biases ──▶ checksums
  *
- * Sizes and places are known from the shape alone, so everything is written once, front to back, and
- * memory is some megabytes of rows whatever the model. The directory appears whole or not at all
- * (tools/folder.h).
+ * Sizes and places are known from the shape alone, so everything is written once, front to back,
+ * and memory is some megabytes of rows whatever the model. The directory appears whole or not at
+ * all (tools/folder.h).
  *
  * Threads: main thread; rows are packed by as many OpenMP threads as there are processors.
  */
@@ -33,8 +33,8 @@ struct tool_pack_source {
     /* All of a norm or bias into out [count]. */
     int (*floats)(void *arg, const struct model_layout_row *row, int64_t count, float *out,
                   struct ltd_err *err);
-    /* File `idx` that goes beside the weights: its name, and its bytes appended to `out`. 1, or 0 when
-     * there is none of this number; called in the order of numbers. */
+    /* File `idx` that goes beside the weights: its name, and its bytes appended to `out`. 1, or 0
+     * when there is none of this number; called in the order of numbers. */
     int (*file)(void *arg, int32_t idx, const char **name, struct ltd_bytes *out,
                 struct ltd_err *err);
 };
@@ -50,9 +50,9 @@ int32_t tool_pack_chunk_rows(const struct model_layout_row *row);
 
 /*
  * tool_pack - write the directory `path`, which nothing may have as its name.
- * Errors: those of the source; LTD_E_CORRUPT naming tensor and place for a weight that the format cannot
- * keep; those of tool_folder_begin and of writing; LTD_E_CANCELLED after a signal (tools/stop.h). After
- * any of them nothing is left (but see tool_synth).
+ * Errors: those of the source; LTD_E_CORRUPT naming tensor and place for a weight that the format
+ * cannot keep; those of tool_folder_begin and of writing; LTD_E_CANCELLED after a signal
+ * (tools/stop.h). After any of them nothing is left (but see tool_synth).
  */
 int tool_pack(const struct tool_pack_source *source, const struct model_packed_formats *formats,
               const char *path, struct tool_pack_result *result, struct ltd_err *err);

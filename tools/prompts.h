@@ -2,9 +2,10 @@
 /*
  * tools/prompts.h - token sequences to run a model on: from the command line and from a file.
  *
- * A text is encoded with the model's own tokenizer, as the daemon encodes a prompt. A line of a file is a
- * JSON object with "prompt" (text, and "answer" behind it when there is one) or "tokens" (ids), or else a
- * text as it stands; empty lines are none. So the questions of an evaluation can be read as they are.
+ * A text is encoded with the model's own tokenizer, as the daemon encodes a prompt. A line of a
+ * file is a JSON object with "prompt" (text, and "answer" behind it when there is one) or "tokens"
+ * (ids), or else a text as it stands; empty lines are none. So the questions of an evaluation can
+ * be read as they are.
  *
  * Threads: plain memory, one owner.
  */
@@ -39,8 +40,8 @@ int tool_prompts_add_text(struct tool_prompts *prompts, const char *text, size_t
 int tool_prompts_add_ids(struct tool_prompts *prompts, const uint32_t *ids, size_t n,
                          struct ltd_err *err);
 
-/* tool_prompts_add_file - the lines of a file, the first `most` of them that hold a prompt (0: all). Errors:
- * as above, with path and line in front. */
+/* tool_prompts_add_file - the lines of a file, the first `most` of them that hold a prompt (0:
+ * all). Errors: as above, with path and line in front. */
 int tool_prompts_add_file(struct tool_prompts *prompts, const char *path, size_t most,
                           struct ltd_err *err);
 

@@ -44,8 +44,8 @@ void tool_synth_settings(const struct tool_synth_options *options, struct ltd_by
                          struct ltd_bytes *generation);
 
 /*
- * tool_synth_packed - the packed directory that `pack` would make from what tool_synth would write, without
- * writing that. max_shard_bytes is not used. Errors as tool_pack.
+ * tool_synth_packed - the packed directory that `pack` would make from what tool_synth would write,
+ * without writing that. max_shard_bytes is not used. Errors as tool_pack.
  */
 int tool_synth_packed(const struct tool_synth_options *options,
                       const struct model_packed_formats *formats, const char *path,
@@ -55,8 +55,8 @@ int tool_synth_packed(const struct tool_synth_options *options,
  * tool_synth - write the directory `path`, which nothing may have as its name.
  * Errors: LTD_E_INVALID (more than MODEL_MAX_FILES files), those of tool_folder_begin and of
  * writing, LTD_E_CANCELLED after a signal (tools/stop.h). After any of them nothing is left, unless
- * the very last step failed: the directory has its name and is whole, but the disk has not confirmed
- * the name.
+ * the very last step failed: the directory has its name and is whole, but the disk has not
+ * confirmed the name.
  */
 int tool_synth(const struct tool_synth_options *options, const char *path,
                struct tool_synth_result *result, struct ltd_err *err);

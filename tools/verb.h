@@ -2,10 +2,10 @@
 /*
  * tools/verb.h - the verbs of latentd-model, and the pages that are made from their tables.
  *
- * One verb per file, cmd_VERB.c. Each file defines one `struct tool_verb`; tools/verbs.c lists them;
- * tools/main.c parses options (cli/options.h) and calls run. Help and the manual page
- * docs/latentd-model.1 read the same rows. The args struct of every verb begins with
- * `struct tool_common`.
+ * One verb per file, cmd_VERB.c. Each file defines one `struct tool_verb`; tools/verbs.c lists
+ * them; tools/main.c parses options (cli/options.h) and calls run. Help and the manual page
+ * docs/latentd-model.1 read the same rows. The args struct of every verb begins with `struct
+ * tool_common`.
  *
  * Threads: main thread.
  */
@@ -37,8 +37,8 @@ struct tool_verb {
     const char *details;  /* paragraphs of full sentences, "\n\n" between them */
     struct cli_group groups[TOOL_MAX_GROUPS]; /* the verb's own first, the common one last */
     size_t args_bytes;
-    /* Do it to the directory `dir`. Returns the exit status, or -1 with `err`, which main prints and
-     * turns into an exit status. */
+    /* Do it to the directory `dir`. Returns the exit status, or -1 with `err`, which main prints
+     * and turns into an exit status. */
     int (*run)(const char *dir, const void *args, struct ltd_err *err);
 };
 

@@ -30,8 +30,8 @@ static bool has_avx512; /* written by kern_amx_init */
 /* Leaf 1, ecx: the operating system saves extended state, and xgetbv says which. */
 #define HAS_XGETBV (1u << 27)
 
-/* Components of extended state: configuration and contents of tiles. Contents are also the number that
- * Linux is asked for (asm/prctl.h: since 5.16). */
+/* Components of extended state: configuration and contents of tiles. Contents are also the number
+ * that Linux is asked for (asm/prctl.h: since 5.16). */
 #define STATE_TILE_CONFIG   17
 #define STATE_TILE_CONTENTS 18
 #define ARCH_REQ_XCOMP_PERM 0x1023
@@ -102,8 +102,8 @@ int kern_amx_init(char *why, size_t size)
 
 #endif
 
-/* f32, which AMX does not have, and int4, whose groups of 32 columns would leave it nothing to win, are
- * the business of vectors. A virtual machine may show AMX without AVX-512. */
+/* f32, which AMX does not have, and int4, whose groups of 32 columns would leave it nothing to win,
+ * are the business of vectors. A virtual machine may show AMX without AVX-512. */
 static void matmul(const struct kern_ctx *ctx, float *y, const struct kern_mat *mat, const float *x,
                    int32_t n_pos)
 {

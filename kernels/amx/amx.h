@@ -14,10 +14,10 @@
 extern const struct kern_ops kern_amx_ops;
 
 /*
- * 0 when processor, operating system and this process may use tiles, or -1 with a reason in why[size].
- * Asks Linux for the permission, which holds for the whole process: for the threads that exist already
- * as for those to come. Call it before there are any all the same: the request is refused when a
- * thread has an alternate signal stack that is too small for a frame with tiles.
+ * 0 when processor, operating system and this process may use tiles, or -1 with a reason in
+ * why[size]. Asks Linux for the permission, which holds for the whole process: for the threads that
+ * exist already as for those to come. Call it before there are any all the same: the request is
+ * refused when a thread has an alternate signal stack that is too small for a frame with tiles.
  */
 int kern_amx_init(char *why, size_t size);
 

@@ -2,23 +2,24 @@
 /*
  * kernels/amx/matmul.c - sums += activations times weights, by tiles of 16 x 64 bytes.
  *
- * The frame of kernels/product.h brings 8 panels of 16 rows at a time, 8 tiles of columns of each, and
- * the activations of up to 128 positions, tile by tile: 64 positions of 8 tiles are 32 KiB and stay in
- * the first-level cache for all panels, and each tile of weights is loaded once per 64 positions. Sums
- * wait in memory between two such chunks; they are f32 or int32 in tiles, too, so no bit is lost.
+ * The frame of kernels/product.h brings 8 panels of 16 rows at a time, 8 tiles of columns of each,
+ * and the activations of up to 128 positions, tile by tile: 64 positions of 8 tiles are 32 KiB and
+ * stay in the first-level cache for all panels, and each tile of weights is loaded once per 64
+ * positions. Sums wait in memory between two such chunks; they are f32 or int32 in tiles, too, so
+ * no bit is lost.
  *
  *     positions   sums in tiles 0 .. 3              activations ("left")    weights ("right")
  *     1 .. 16     4 panels                          7                       4, 5, 6
  *     17 .. 32    2 panels x (16, rest)             6 and 7 = rest          4, 5
  *     33 .. 64    1 panel x (16, 16, 16, rest)      5, 6 and 7 = rest       4
  *
- * The last group of positions has tiles of its own (7 and the last sums), because their number of rows
- * is another one. Rows are apart from each other, so an element's bits do not depend on this choice.
- * Denormals are flushed by the instruction itself, whatever MXCSR says.
+ * The last group of positions has tiles of its own (7 and the last sums), because their number of
+ * rows is another one. Rows are apart from each other, so an element's bits do not depend on this
+ * choice. Denormals are flushed by the instruction itself, whatever MXCSR says.
  *
  * The only file of the tier with instructions of AMX; entered only after kern_amx_init said yes. It
- * holds no others that a processor of the tests may lack, so that tests can execute these by emulation
- * (tests/kernels/amx_emulator.h).
+ * holds no others that a processor of the tests may lack, so that tests can execute these by
+ * emulation (tests/kernels/amx_emulator.h).
  */
 #include "kernels/amx/amx.h"
 
@@ -54,8 +55,8 @@ struct part {
     struct kern_cursor *cursor;
 };
 
-/* gcc 12 tells its optimiser that ldtilecfg reads 8 of the 64 bytes, so it may leave out the stores of
- * all others. The empty assembly takes the address and claims to look at all memory. */
+/* gcc 12 tells its optimiser that ldtilecfg reads 8 of the 64 bytes, so it may leave out the stores
+ * of all others. The empty assembly takes the address and claims to look at all memory. */
 static void load_config(const struct tile_config *config)
 {
     __asm__ volatile("" ::"r"(config) : "memory");
@@ -265,8 +266,8 @@ static void enter(enum kern_format format, int32_t n_pos)
     configure(n_pos < MOST_LEFT * TILE_ROWS ? n_pos : MOST_LEFT * TILE_ROWS);
 }
 
-/* Tiles that are in use are saved and restored at every switch of threads, 8 KiB of them, and keep the
- * core from its deeper sleep while the team waits for the next product. */
+/* Tiles that are in use are saved and restored at every switch of threads, 8 KiB of them, and keep
+ * the core from its deeper sleep while the team waits for the next product. */
 static void leave(void)
 {
     _tile_release();

@@ -3,8 +3,8 @@
  * kernels/avx2/matmul.c - one chunk of a panel times one to many positions, in the frame of
  * kernels/product.h: for each few positions the lines times broadcast activations.
  *
- * The orders are those of docs/numerics.md#weight-formats. Rows are lanes: what an element adds up does
- * not depend on how many positions are computed beside it.
+ * The orders are those of docs/numerics.md#weight-formats. Rows are lanes: what an element adds up
+ * does not depend on how many positions are computed beside it.
  *
  * The only file of the tier that is compiled for AVX2; entered only after kern_avx2_init said yes.
  */
@@ -96,8 +96,8 @@ INLINE void float_chunk(enum kern_format format, int n, const struct kern_chunk 
     }
 }
 
-/* One line times four activations of n positions. Each vector of 8 sums holds two for each of 4 rows.
- * Products of neighbouring columns are added in pairs by one instruction, exact in int32. */
+/* One line times four activations of n positions. Each vector of 8 sums holds two for each of 4
+ * rows. Products of neighbouring columns are added in pairs by one instruction, exact in int32. */
 INLINE void int8_line(int n, const uint8_t *line, const int16_t *x, size_t stride,
                       __m256i acc[2][4])
 {
@@ -134,7 +134,8 @@ INLINE void int8_chunk(int n, const struct kern_chunk *c, int32_t pos, const str
             int8_line(n, c->tiles + (size_t)t * c->tile_bytes + i * KERN_LINE_BYTES,
                       x + 64 * (size_t)t + 4 * i, c->pos_bytes / sizeof *x, acc);
     }
-    /* The two sums of each row are neighbours; after the pairwise add rows come as 0 1 4 5 2 3 6 7. */
+    /* The two sums of each row are neighbours; after the pairwise add rows come as 0 1 4 5 2 3 6
+     * 7. */
 #pragma GCC unroll 2
     for (int p = 0; p < n; p++)
         for (int half = 0; half < 2; half++) {
@@ -145,7 +146,8 @@ INLINE void int8_chunk(int n, const struct kern_chunk *c, int32_t pos, const str
         }
 }
 
-/* The integers of 8 rows in 4 columns each, 0 .. 15: the lower halves of half a line, or the upper. */
+/* The integers of 8 rows in 4 columns each, 0 .. 15: the lower halves of half a line, or the
+ * upper. */
 INLINE __m256i load_nibbles(const uint8_t *line, int half, int upper)
 {
     __m256i both = _mm256_loadu_si256((const __m256i *)(const void *)line + half);
@@ -159,8 +161,8 @@ INLINE __m256i broadcast_four(const int8_t *x)
     return _mm256_set1_epi32(four);
 }
 
-/* Exact sums of one group over the lines of it. An instruction adds two products of magnitude 15 * 127
- * in int16, and eight of those sums are 30480: less than int16 holds. */
+/* Exact sums of one group over the lines of it. An instruction adds two products of magnitude 15 *
+ * 127 in int16, and eight of those sums are 30480: less than int16 holds. */
 INLINE void int4_group(int n, const uint8_t *lines, const int8_t *x, size_t stride,
                        __m256i sums[4][2])
 {

@@ -12,8 +12,8 @@
 
 extern const struct kern_ops kern_avx512_ops;
 
-/* 0 when this processor has AVX-512 F, BW, VL and VNNI and the operating system saves its registers,
- * or -1 with a reason in why[size]. */
+/* 0 when this processor has AVX-512 F, BW, VL and VNNI and the operating system saves its
+ * registers, or -1 with a reason in why[size]. */
 int kern_avx512_init(char *why, size_t size);
 
 /* "avx512" */

@@ -3,32 +3,33 @@
  * kernels/avx512/matmul.c - one chunk of a panel times one to many positions, in the frame of
  * kernels/product.h.
  *
- * A line of a tile is one vector, a row of the panel one lane, and up to twelve positions are computed
- * side by side:
+ * A line of a tile is one vector, a row of the panel one lane, and up to twelve positions are
+ * computed side by side:
  *
  *     f32, bf16   two chains for each position: 24 accumulators, 2 vectors of weights
  *     int8        one accumulator for each position (four for a single one), 1 vector of weights
  *     int4        an accumulator and the sum of a group for each position, 1 vector of weights
  *
- * of 32 registers. Activations are broadcast on their way from the first-level cache. Twelve multiplications
- * of a line then share the one or two instructions that unpack it, and their chains are long enough
- * to hide the latency of a fused multiply-add (4 cycles, two a cycle). Wider groups would fit (int8) and
- * gain little; two panels at a time would halve the broadcasts, but need both of them in the first
- * level and two streams from memory.
+ * of 32 registers. Activations are broadcast on their way from the first-level cache. Twelve
+ * multiplications of a line then share the one or two instructions that unpack it, and their chains
+ * are long enough to hide the latency of a fused multiply-add (4 cycles, two a cycle). Wider groups
+ * would fit (int8) and gain little; two panels at a time would halve the broadcasts, but need both
+ * of them in the first level and two streams from memory.
  *
  * bf16 is summed in the order of AMX (docs/numerics.md#weight-formats) by ordinary fused
  * multiply-adds. vdpbf16ps is another sum and must never be used here.
  *
- * int8 is vpdpbusd, which wants one operand unsigned: the weights, plus 128 by turning their sign bit
- * over. What that adds is 128 times the sum of a position's integers, the same for all rows, so the
- * packed matrix needs no sums of its rows, and the frame takes it out (int8_bias). The other way round,
- * activations unsigned, each row would need a sum of its weights: stored, they change the layout that
- * tiers share; computed at use, they cost a single position as much as its product. Nothing saturates:
- * it is vpdpbusd and not vpdpbusds, and sums that wrap come back when the bias is taken out. int4 is
- * the same with weights plus 8, which is how they are stored; there a slot says what the sum of a group
- * is too large by.
+ * int8 is vpdpbusd, which wants one operand unsigned: the weights, plus 128 by turning their sign
+ * bit over. What that adds is 128 times the sum of a position's integers, the same for all rows, so
+ * the packed matrix needs no sums of its rows, and the frame takes it out (int8_bias). The other
+ * way round, activations unsigned, each row would need a sum of its weights: stored, they change
+ * the layout that tiers share; computed at use, they cost a single position as much as its product.
+ * Nothing saturates: it is vpdpbusd and not vpdpbusds, and sums that wrap come back when the bias
+ * is taken out. int4 is the same with weights plus 8, which is how they are stored; there a slot
+ * says what the sum of a group is too large by.
  *
- * The only file of the tier that is compiled for AVX-512; entered only after kern_avx512_init said yes.
+ * The only file of the tier that is compiled for AVX-512; entered only after kern_avx512_init said
+ * yes.
  */
 #include "kernels/avx512/avx512.h"
 
@@ -144,7 +145,8 @@ INLINE void int8_chunk(int n, const struct kern_chunk *c, int32_t pos)
     }
 }
 
-/* The integers of 16 rows in 4 columns each, 0 .. 15: the lower halves of a line's bytes, or the upper. */
+/* The integers of 16 rows in 4 columns each, 0 .. 15: the lower halves of a line's bytes, or the
+ * upper. */
 INLINE __m512i load_nibbles(const uint8_t *line, int upper)
 {
     __m512i both = _mm512_loadu_si512((const void *)line);
@@ -152,9 +154,9 @@ INLINE __m512i load_nibbles(const uint8_t *line, int upper)
                             _mm512_set1_epi32(0x0F0F0F0F));
 }
 
-/* Adds group g of a tile to the accumulators. Its sum, at most 32 * 8 * 127 in magnitude, is counted
- * from the bits of 1.5 * 2^23: there the integer above it is the float above it, and taking 1.5 * 2^23
- * away is exact. */
+/* Adds group g of a tile to the accumulators. Its sum, at most 32 * 8 * 127 in magnitude, is
+ * counted from the bits of 1.5 * 2^23: there the integer above it is the float above it, and taking
+ * 1.5 * 2^23 away is exact. */
 INLINE void int4_group(int n, int g, const uint8_t *tile, const uint8_t *slots, size_t stride,
                        __m512 *acc)
 {

@@ -215,10 +215,10 @@ static float flush(float value)
 }
 
 /* a * b + c for a and b of bf16, none of them denormal, as a processor computes it that flushes
- * denormal results: rounded once, and zero if the number rounded as if exponents had no end would lie
- * below 2^-126. fmaf has rounded to a multiple of 2^-149 instead, and so reaches 2^-126 already from
- * (1 - 2^-24) 2^-126 on, where 24 bits below 2^-126 would reach it only from (1 - 2^-25) 2^-126 on.
- * Between these two the sum in double is exact: a product of bf16 has 16 bits. */
+ * denormal results: rounded once, and zero if the number rounded as if exponents had no end would
+ * lie below 2^-126. fmaf has rounded to a multiple of 2^-149 instead, and so reaches 2^-126 already
+ * from (1 - 2^-24) 2^-126 on, where 24 bits below 2^-126 would reach it only from (1 - 2^-25)
+ * 2^-126 on. Between these two the sum in double is exact: a product of bf16 has 16 bits. */
 static float fma_flushed(float a, float b, float c)
 {
     float sum = fmaf(a, b, c);

@@ -81,8 +81,8 @@ static void bytes_are_entries_and_scales(void **state)
     } rows[] = {
         {CLI_WEIGHTS_F32, 6548889600, 7709982720},
         {CLI_WEIGHTS_BF16, 3274444800, 3854991360},
-        /* 1 byte and 4 per row: 5280 rows of the adapter and 4 times 3n + n + 2I + n; 4 layers of these and
-         * the head. Half a byte and 2 bytes per 32. */
+        /* 1 byte and 4 per row: 5280 rows of the adapter and 4 times 3n + n + 2I + n; 4 layers of
+         * these and the head. Half a byte and 2 bytes per 32. */
         {CLI_WEIGHTS_INT8, 1637222400 + 4 * (5280 + 4 * (5 * 5280 + 2 * 17920)),
          1927495680 + 4 * (4 * (5 * 5280 + 2 * 17920) + 65536)},
         {CLI_WEIGHTS_INT4, 818611200 + 1637222400 / 16, 963747840 + 1927495680 / 16},

@@ -39,7 +39,8 @@ int driver_hash_reply(const struct clus_limits *limits, const struct clus_reply 
 /*
  * driver_mixed - `n_ticks` ticks of sequences that open, share full pages of open and of closed
  * ones, prefill in chunks, decode at depths of their own, think positions again, close and hand
- * their pages on; all kinds of starts and of values. Everything follows from `seed`. The hash covers every byte of every reply. No reply may be a refusal.
+ * their pages on; all kinds of starts and of values. Everything follows from `seed`. The hash
+ * covers every byte of every reply. No reply may be a refusal.
  */
 int driver_mixed(const struct driver_port *port, const struct clus_limits *limits, uint64_t seed,
                  int32_t n_ticks, uint64_t *hash, struct ltd_err *err);

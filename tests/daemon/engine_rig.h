@@ -2,8 +2,8 @@
 /*
  * tests/daemon/engine_rig.h - a real engine over a real rank group of one, for tests of the engine.
  *
- * A rig owns a model, its core and border, an executor, a group and an engine with the options of the
- * test. Jobs are numbers below MAX_JOBS; what the events say of each adds up in results[job].
+ * A rig owns a model, its core and border, an executor, a group and an engine with the options of
+ * the test. Jobs are numbers below MAX_JOBS; what the events say of each adds up in results[job].
  */
 #ifndef LATENTD_TESTS_DAEMON_ENGINE_RIG_H
 #define LATENTD_TESTS_DAEMON_ENGINE_RIG_H

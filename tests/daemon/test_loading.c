@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/daemon/test_loading.c - how far the weights are, as systemd hears it on a socket of its kind.
+ * tests/daemon/test_loading.c - how far the weights are, as systemd hears it on a socket of its
+ * kind.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tests of daemon/pages: the account of KV pages is exact, contents are found when and only when they
- * are equal from the first page on, and the cache gives way.
+ * Tests of daemon/pages: the account of KV pages is exact, contents are found when and only when
+ * they are equal from the first page on, and the cache gives way.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -4,9 +4,9 @@
  *
  *     C4  R'X'B'00010  W v'v'v'v' L pp  opcode  mod reg rm  [scale index base]  [disp8 or disp32]
  *
- * pp (none, 66, F3, F2) and opcode name the instruction; reg, rm and v are tiles. A memory operand is
- * one of ldtilecfg and sttilecfg, or base + displacement of tileloadd and tilestored, whose index
- * register, scaled, is the stride of rows.
+ * pp (none, 66, F3, F2) and opcode name the instruction; reg, rm and v are tiles. A memory operand
+ * is one of ldtilecfg and sttilecfg, or base + displacement of tileloadd and tilestored, whose
+ * index register, scaled, is the stride of rows.
  *
  * The file is compiled for AVX2 and FMA; nothing but amx_emulator_runs_here is called without them.
  */
@@ -153,7 +153,8 @@ static bool decode(struct instruction *in, const ucontext_t *context)
     return true;
 }
 
-/* ---- what the processor would refuse ---------------------------------------------------------- */
+/* ---- what the processor would refuse
+ * ---------------------------------------------------------- */
 
 static void check_tile(const char *what, int tile)
 {
@@ -210,7 +211,8 @@ static void check_product(const char *what, const struct instruction *in)
                c->rows[in->v], c->row_bytes[in->v]);
 }
 
-/* ---- executing -------------------------------------------------------------------------------- */
+/* ---- executing
+ * -------------------------------------------------------------------------------- */
 
 static void load_config(const struct instruction *in)
 {
@@ -262,8 +264,8 @@ static void widen(float even[16], float odd[16], const uint8_t *row)
     }
 }
 
-/* Entered and left with denormals flushed; a function of its own, so that nothing of it can be moved
- * to where they are not. Columns beyond the configured ones are zeros times zeros. */
+/* Entered and left with denormals flushed; a function of its own, so that nothing of it can be
+ * moved to where they are not. Columns beyond the configured ones are zeros times zeros. */
 __attribute__((noinline)) static void bf16_sums(const struct instruction *in)
 {
     const struct config *c = &unit.config;
@@ -374,7 +376,8 @@ static bool execute(const struct instruction *in)
     return true;
 }
 
-/* ---- the signal ------------------------------------------------------------------------------- */
+/* ---- the signal
+ * ------------------------------------------------------------------------------- */
 
 static void hand_on(int number, siginfo_t *info, void *context)
 {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/kernels/test_amx.c - tier amx gives the bits of the reference, for every number of positions.
+ * tests/kernels/test_amx.c - tier amx gives the bits of the reference, for every number of
+ * positions.
  *
  * What is compared is the machine code that is shipped: where the processor has no AMX, its tile
- * instructions are executed by the emulator (amx_emulator.h), one signal each. The reference computes
- * all positions once; the tier then computes 1 to 130 of them, taken from anywhere.
+ * instructions are executed by the emulator (amx_emulator.h), one signal each. The reference
+ * computes all positions once; the tier then computes 1 to 130 of them, taken from anywhere.
  *
  * usage: test_amx [passes per format]
  */
@@ -57,8 +58,8 @@ static void begin(void)
         amx_emulator_install();
 }
 
-/* Each row of weights and each position has a kind of numbers, so all kinds meet. Bits below bf16 are
- * drawn, too: rounding is compared. */
+/* Each row of weights and each position has a kind of numbers, so all kinds meet. Bits below bf16
+ * are drawn, too: rounding is compared. */
 static void draw(const struct shape *s, uint64_t seed)
 {
     for (int32_t r = 0; r < s->rows; r++)
@@ -145,8 +146,8 @@ static void int8_has_the_bits_of_the_reference_for_1_to_130_positions(void **sta
     all_numbers_of_positions(KERN_INT8);
 }
 
-/* Lengths around a tile, a chunk of 8 tiles and the block of columns that activations fill; matrices
- * that fit the second-level cache, and such as are read ahead. */
+/* Lengths around a tile, a chunk of 8 tiles and the block of columns that activations fill;
+ * matrices that fit the second-level cache, and such as are read ahead. */
 static void ragged_and_long_shapes_have_the_bits_of_the_reference(void **state)
 {
     static const struct shape shapes[] = {

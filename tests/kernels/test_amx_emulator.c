@@ -241,7 +241,8 @@ static void int8_products_take_signs_as_their_names_say(void **state)
     }
 }
 
-/* ---- threads and signals ---------------------------------------------------------------------- */
+/* ---- threads and signals
+ * ---------------------------------------------------------------------- */
 
 static void *look_for_tiles(void *arg)
 {
@@ -294,7 +295,8 @@ static void other_illegal_instructions_go_to_the_handler_that_was_there(void **s
     amx_emulator_install();
 }
 
-/* ---- what is refused -------------------------------------------------------------------------- */
+/* ---- what is refused
+ * -------------------------------------------------------------------------- */
 
 static void without_configuration(void)
 {

@@ -38,8 +38,8 @@ struct scene {
     float scores[8 * KERN_QUERIES_AT_ONCE * STRIDE];
 };
 
-/* Five pages cover 80 keys. Two tables with the same pages: only neighbours with one table share reads,
- * which must not show. */
+/* Five pages cover 80 keys. Two tables with the same pages: only neighbours with one table share
+ * reads, which must not show. */
 static const int32_t page_order[] = {6, 0, 3, 7, 1}, same_order[] = {6, 0, 3, 7, 1};
 
 /* Some queries read one plane throughout, some mix planes inside a page, some skip keys. */
@@ -155,7 +155,8 @@ static void check_against_double(const struct scene *s, int32_t i, int32_t head)
         for (int32_t j = 0; j < s->queries[i].n_keys; j++)
             if (s->planes[i][j] >= 0)
                 expected += weights[j] / sum * value_at(s, i, j, head, c);
-        /* Scores of at most 44 * 2 * 1.5 / sqrt(44) carry 44 roundings, which the exponential passes
+        /* Scores of at most 44 * 2 * 1.5 / sqrt(44) carry 44 roundings, which the exponential
+         * passes
          * on: some 20 * 44 * 2^-24 relative, in a weight and in their sum, times values of at most
          * 1.5. */
         if (!(fabs((double)s->out[i][head * DIM + c] - expected) <= 1.6e-4))

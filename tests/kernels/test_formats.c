@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/kernels/test_formats.c - bf16, int8 and int4 as docs/numerics.md#weight-formats defines them.
+ * tests/kernels/test_formats.c - bf16, int8 and int4 as docs/numerics.md#weight-formats defines
+ * them.
  *
  * The reference tier is held against the processor's own flushing of denormals (bf16) and against
- * 64-bit integers (int8 and int4). Numbers are drawn so that sums meet every edge: ordinary ones, wide
- * exponents, products and sums near the smallest normal number, denormals, zeros of both signs,
- * infinities and NaN.
+ * 64-bit integers (int8 and int4). Numbers are drawn so that sums meet every edge: ordinary ones,
+ * wide exponents, products and sums near the smallest normal number, denormals, zeros of both
+ * signs, infinities and NaN.
  *
  * usage: test_formats [millions of outputs compared with the processor]
  */

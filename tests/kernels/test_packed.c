@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/kernels/test_packed.c - a matrix that was laid down before gives the bits of one that is packed
- * now, used where it lies or copied, from whatever row on.
+ * tests/kernels/test_packed.c - a matrix that was laid down before gives the bits of one that is
+ * packed now, used where it lies or copied, from whatever row on.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/kernels/test_prefetch.c - the cursor asks for every byte once, in the promised order, one block
- * ahead of what is used.
+ * tests/kernels/test_prefetch.c - the cursor asks for every byte once, in the promised order, one
+ * block ahead of what is used.
  */
 #include <setjmp.h>
 #include <stdarg.h>

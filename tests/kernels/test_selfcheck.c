@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/kernels/test_selfcheck.c - a tier that computes wrongly is found out and refused before use.
+ * tests/kernels/test_selfcheck.c - a tier that computes wrongly is found out and refused before
+ * use.
  *
- * The wrong tiers are the reference with one bit of one element changed, or with a treatment of denormals
- * and NaN that somebody could have implemented.
+ * The wrong tiers are the reference with one bit of one element changed, or with a treatment of
+ * denormals and NaN that somebody could have implemented.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -48,8 +49,9 @@ static float zero_if_denormal(float value)
     return fabsf(value) < 0x1p-126f ? copysignf(0.0f, value) : value;
 }
 
-/* The product of bf16 that one gets without care: `n_chains` chains of fused multiply-adds whose results
- * are not flushed, operands if asked for. Two chains per tile are the order of the definition. */
+/* The product of bf16 that one gets without care: `n_chains` chains of fused multiply-adds whose
+ * results are not flushed, operands if asked for. Two chains per tile are the order of the
+ * definition. */
 static void plain_bf16(float *y, const struct kern_mat *mat, const float *x, int32_t n_pos,
                        int32_t n_chains, bool flush_operands)
 {
@@ -269,7 +271,8 @@ static void a_verdict_is_given_once(void **state)
     assert_int_equal(n_asked, 1);
 }
 
-/* Tests that go through the tiers of a machine see a tier that is refused as one that is not there. */
+/* Tests that go through the tiers of a machine see a tier that is refused as one that is not
+ * there. */
 static void no_tier_of_this_build_is_refused_for_its_bits(void **state)
 {
     (void)state;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tests/kernels/test_tiers.c - every tier gives the bits of the reference where a format has one
- * definition (bf16, int8, int4), and those of its documented order where the order is its own (f32 of
- * tiers over tiles).
+ * definition (bf16, int8, int4), and those of its documented order where the order is its own (f32
+ * of tiers over tiles).
  *
- * Inputs are random and meet every edge (special.h); activations carry bits below bf16, so that their
- * rounding is compared, too. In one turn all formats get the same shapes and numbers.
+ * Inputs are random and meet every edge (special.h); activations carry bits below bf16, so that
+ * their rounding is compared, too. In one turn all formats get the same shapes and numbers.
  *
  * usage: test_tiers [millions of outputs per format; a tenth of that under sanitizers]
  */

@@ -343,8 +343,8 @@ static void early_steps_throughout_are_a_block_in_the_early_format(void **state)
     free(only);
 }
 
-/* Every position counts from its own step 0: until step 2 nothing tells it from one that is early for
- * ever, and from there on everything does. */
+/* Every position counts from its own step 0: until step 2 nothing tells it from one that is early
+ * for ever, and from there on everything does. */
 static void a_position_changes_copies_after_its_own_early_steps(void **state)
 {
     (void)state;

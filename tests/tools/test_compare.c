@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/tools/test_compare.c - a format against itself is nothing, and against another one what it is.
+ * tests/tools/test_compare.c - a format against itself is nothing, and against another one what it
+ * is.
  */
 #include <math.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/tools/test_pack.c - a packed directory is the one it was made from, in numbers and in name, and
- * nothing in it changes unnoticed.
+ * tests/tools/test_pack.c - a packed directory is the one it was made from, in numbers and in name,
+ * and nothing in it changes unnoticed.
  */
 #include <fcntl.h>
 #include <setjmp.h>
@@ -105,7 +105,8 @@ static void compare(const struct model_checkpoint *source, const struct model_ch
     kern_mat_fini(&found);
 }
 
-/* A shard as ranks have them: whole, a third of each third, pairs, panels, and rows across panels. */
+/* A shard as ranks have them: whole, a third of each third, pairs, panels, and rows across
+ * panels. */
 static void compare_matrix(const struct model_checkpoint *source,
                            const struct model_checkpoint *packed, const struct kern_ctx *ctx,
                            const struct model_layout_row *row, enum kern_format format)

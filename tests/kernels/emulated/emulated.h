@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/kernels/emulated/emulated.h - tiers compiled a second time, for a processor with AVX2 and FMA.
+ * tests/kernels/emulated/emulated.h - tiers compiled a second time, for a processor with AVX2 and
+ * FMA.
  */
 #ifndef LATENTD_TESTS_KERNELS_EMULATED_EMULATED_H
 #define LATENTD_TESTS_KERNELS_EMULATED_EMULATED_H

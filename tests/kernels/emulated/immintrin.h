@@ -4,7 +4,8 @@
  *
  * A test that is compiled with this folder in front of the compiler's own gets the same intrinsics
  * with SIMDe behind the 512-bit ones: two instructions of 256 bits each, fused and rounded as MXCSR
- * says, or plain integer arithmetic. So the very source of a tier runs where its instructions do not.
+ * says, or plain integer arithmetic. So the very source of a tier runs where its instructions do
+ * not.
  */
 #ifndef LATENTD_TESTS_KERNELS_EMULATED_IMMINTRIN_H
 #define LATENTD_TESTS_KERNELS_EMULATED_IMMINTRIN_H

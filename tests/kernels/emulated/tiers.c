@@ -2,9 +2,10 @@
 /*
  * tests/kernels/emulated/tiers.c - kernels/dispatch.h over tiers whose instructions are emulated.
  *
- * A test of all tiers that is linked with this file in place of kernels/dispatch.c runs on these: what
- * it asks of every tier is then asked of kernels that this processor could not execute. `ref` is
- * what they are compared with. There is no self-check: a tier that it refused would not be tested.
+ * A test of all tiers that is linked with this file in place of kernels/dispatch.c runs on these:
+ * what it asks of every tier is then asked of kernels that this processor could not execute. `ref`
+ * is what they are compared with. There is no self-check: a tier that it refused would not be
+ * tested.
  */
 #include <stdio.h>
 #include <string.h>
