@@ -177,6 +177,20 @@ class Formats(harness.Case):
             self.assertRegex(self.metrics(daemon), r"(?m)^latentd_early_steps_total [1-9]")
             self.assert_stops_cleanly(daemon)
 
+    def test_both_copies_of_a_ladder_may_come_from_a_packed_directory(self):
+        if not harness.packed_tier():
+            self.skipTest("no tier of this machine takes packed matrices")
+        packed = harness.pack(self, harness.TINY, "bf16,int8")
+        expected = None
+        for model, ranks, way in ((harness.TINY, 0, {}), (packed, 0, dict(weights="mmap")),
+                                  (packed, 2, dict(weights="copy"))):
+            daemon = self.daemon(model=model, ranks=ranks, options=dict(threads=1, **way, **LADDER))
+            answers = {name: Answer.of_events(daemon.api().generate(spec)) for name, spec in self.ladder()}
+            self.assert_stops_cleanly(daemon)
+            expected = expected or answers
+            for name, answer in answers.items():
+                assert_same_answer(self, answer, expected[name], "packed, %d ranks, %s: %s" % (ranks, way, name))
+
     def test_a_score_and_a_continuation_climb_the_same_ladder(self):
         daemon = self.daemon(model=harness.TINY, options=dict(threads=1, held_jobs=0, early_steps=3, **LADDER))
         api = daemon.api()
