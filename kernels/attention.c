@@ -15,8 +15,7 @@ static inline __attribute__((always_inline)) eight_halves widen_four(const uint1
 {
     two_u64 four = {0};
     memcpy(&four, at, 4 * sizeof *at);
-    return __builtin_shuffle((eight_halves){0}, (eight_halves)four,
-                             (eight_halves){0, 8, 1, 9, 2, 10, 3, 11});
+    return __builtin_shufflevector((eight_halves){0}, (eight_halves)four, 0, 8, 1, 9, 2, 10, 3, 11);
 }
 
 #define VECTOR_FLOATS    4
