@@ -414,6 +414,7 @@ static bool begin_finish(struct rpc_call *call)
 
 void rpc_call_finish_status(struct rpc_call *call, enum rpc_status status, const char *msg)
 {
+    ltd_assert((unsigned)status < RPC_N_STATUSES, status, RPC_N_STATUSES);
     if (begin_finish(call))
         rpc_stream_answer(call, status, msg);
 }

@@ -173,7 +173,9 @@ static void do_fail(struct rpc_call *call, const uint8_t *request, size_t len, v
     char *text = NULL;
     if (space)
         text = strndup((const char *)space + 1, len - (size_t)(space + 1 - request));
-    rpc_call_finish_status(call, (enum rpc_status)n[0], text);
+    /* Whatever a walk of random bytes sends, a handler tells only statuses that there are. */
+    rpc_call_finish_status(call, n[0] <= RPC_UNAUTHENTICATED ? (enum rpc_status)n[0] : RPC_UNKNOWN,
+                           text);
     free(text);
 }
 

@@ -102,7 +102,7 @@ static void put_message(struct rig *rig, struct ltd_bytes *out, uint32_t stream,
     uint8_t flag = 0;
     if (dice(rig, 4) == 0) { /* many of them are more than one turn may inflate */
         ltd_bytes_init(&zeros);
-        size_t n = 1 + dice(rig, 2 << 20);
+        size_t n = 1000 + dice(rig, 2 << 20); /* less of them would not get smaller */
         uint8_t *to = ltd_bytes_reserve(&zeros, n);
         memset(to, '1', n);
         assert_true(rpc_gzip(to, n, &packed));
