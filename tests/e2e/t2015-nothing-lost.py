@@ -110,7 +110,10 @@ class NothingLost(harness.Case):
             if status.jobs_held == 0:
                 self.assertEqual(status.positions_running, 0)
             self.assertLessEqual(status.pages_cached, 6)
-            assert_same_answer(self, Answer.of_events(api.generate(WHOLE)), expected, "a job of all pages")
+            # Twice: the second one finds the pages of the first one's prompt, where such are kept.
+            for _ in range(2):
+                assert_same_answer(self, Answer.of_events(api.generate(WHOLE)), expected, "a job of all pages")
+            status = api.status()
         print("%s: %d jobs ended, %d preemptions, %d positions shared, %d pages cached, %d jobs held"
               % (options, status.jobs_finished, status.preemptions, status.prefix_positions, status.pages_cached,
                  status.jobs_held))
@@ -124,7 +127,7 @@ class NothingLost(harness.Case):
 
     def test_no_page_is_lost_when_prefixes_and_jobs_are_kept(self):
         status = self.check(held_jobs=3)
-        self.assertGreater(status.prefix_positions, 0)
+        self.assertGreaterEqual(status.prefix_positions, 2 * 32)
 
     def test_no_page_is_lost_on_two_ranks_where_steps_share_entries(self):
         self.check(ranks=2, held_jobs=3, kv_slots=3, threads=1)
