@@ -20,42 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/loading.h"
-
-static int fd;
-static char dir[] = "/tmp/latentd-loading-XXXXXX";
-static struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-static int open_socket(void **state)
-{
-    struct timeval limit = {.tv_sec = 10};
-    (void)state;
-    assert_non_null(mkdtemp(dir));
-    snprintf(address.sun_path, sizeof address.sun_path, "%s/notify", dir);
-    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
-    setenv("NOTIFY_SOCKET", address.sun_path, 1);
-    return 0;
-}
-
-static int close_socket(void **state)
-{
-    (void)state;
-    unsetenv("NOTIFY_SOCKET");
-    close(fd);
-    unlink(address.sun_path);
-    return rmdir(dir);
-}
-
-static void expect_datagram(const char *expected)
-{
-    char found[500];
-    ssize_t n = recv(fd, found, sizeof found - 1, 0);
-    assert_true(n >= 0);
-    found[n] = '\0';
-    assert_string_equal(found, expected);
-}
+#include "tests/daemon/notify_rig.h"
 
 /* As if the last report had been long ago. */
 static void let_time_pass(struct loading *loading)
@@ -68,25 +33,25 @@ static void a_report_says_how_much_is_done_and_moves_the_timeout(void **state)
     struct loading loading;
     (void)state;
     loading_begin(&loading, 400, true);
-    expect_datagram("EXTEND_TIMEOUT_USEC=600000000");
+    notify_rig_expect("EXTEND_TIMEOUT_USEC=600000000");
     let_time_pass(&loading);
     loading_note(&loading, 100);
-    expect_datagram("EXTEND_TIMEOUT_USEC=600000000");
-    expect_datagram("STATUS=loading weights: 25 %");
+    notify_rig_expect("EXTEND_TIMEOUT_USEC=600000000");
+    notify_rig_expect("STATUS=loading weights: 25 %");
     let_time_pass(&loading);
     loading_note(&loading, 299);
-    expect_datagram("EXTEND_TIMEOUT_USEC=600000000");
-    expect_datagram("STATUS=loading weights: 99 %");
+    notify_rig_expect("EXTEND_TIMEOUT_USEC=600000000");
+    notify_rig_expect("STATUS=loading weights: 99 %");
     let_time_pass(&loading);
     loading_note(&loading, 1);
-    expect_datagram("EXTEND_TIMEOUT_USEC=600000000");
-    expect_datagram("STATUS=loading weights: 100 %");
+    notify_rig_expect("EXTEND_TIMEOUT_USEC=600000000");
+    notify_rig_expect("STATUS=loading weights: 100 %");
 }
 
 static void expect_silence(void)
 {
     char found[100];
-    assert_int_equal(recv(fd, found, sizeof found, MSG_DONTWAIT), -1);
+    assert_int_equal(recv(notify_rig_fd, found, sizeof found, MSG_DONTWAIT), -1);
 }
 
 static void reports_are_a_second_apart_and_only_rank_0_makes_them(void **state)
@@ -95,9 +60,9 @@ static void reports_are_a_second_apart_and_only_rank_0_makes_them(void **state)
     uint64_t began_ns;
     (void)state;
     loading_begin(&loading, 400, true);
-    expect_datagram("EXTEND_TIMEOUT_USEC=600000000");
+    notify_rig_expect("EXTEND_TIMEOUT_USEC=600000000");
     do { /* until the report before was surely less than a second ago */
-        while (recv(fd, (char[100]){0}, 100, MSG_DONTWAIT) >= 0)
+        while (recv(notify_rig_fd, (char[100]){0}, 100, MSG_DONTWAIT) >= 0)
             ;
         loading.done = 0;
         began_ns = loading.told_ns = ltd_now_ns();
@@ -130,5 +95,5 @@ int main(void)
         cmocka_unit_test(reports_are_a_second_apart_and_only_rank_0_makes_them),
         cmocka_unit_test(counts_that_do_not_fit_stay_percentages),
     };
-    return cmocka_run_group_tests(tests, open_socket, close_socket);
+    return cmocka_run_group_tests(tests, notify_rig_open, notify_rig_close);
 }
