@@ -109,7 +109,7 @@ static void matmul(const struct kern_ctx *ctx, float *y, const struct kern_mat *
 {
     if (mat->format == KERN_BF16 || mat->format == KERN_INT8)
         kern_amx_matmul(ctx, y, mat, x, n_pos);
-    else if (has_avx512 && kern_tier_has(&kern_avx512_ops, mat->format))
+    else if (has_avx512)
         kern_avx512_matmul(ctx, y, mat, x, n_pos);
     else
         kern_avx2_matmul(ctx, y, mat, x, n_pos);
