@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include <xxhash.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h> /* the same sums with the widest vectors that the processor has */
+#endif
 
 #define MAGIC      0x314C4145536C746Cull /* "ltlSEAL1" */
 #define FIXED_U64S 5                     /* magic, n_blocks, head, n_files, own sum */
