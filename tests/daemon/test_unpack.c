@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tests/daemon/test_unpack.c - what unpack_request lets through, and what it refuses before the parser
- * sees it. Bytes are written by hand, because no encoder makes them.
+ * sees it. Most bytes are written by hand, because no encoder makes them.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -263,6 +263,73 @@ static void what_is_called_garbage_is_garbage_to_the_parser(void **state)
                  n_other);
 }
 
+static void bytes_that_are_no_message_are_an_internal_error(void **state)
+{
+    struct unpack u;
+    struct ltd_err err = {0};
+    static const uint8_t cut[] = {0x12, 0x05, 0x01};
+    (void)state;
+    assert_null(unpack_request(&u, &latentd__v1__job_spec__descriptor, cut, sizeof cut, &err));
+    assert_int_equal(err.code, LTD_E_INTERNAL);
+    assert_non_null(strstr(err.msg, "3 bytes are no latentd.v1.JobSpec"));
+}
+
+static void an_unknown_field_is_named(void **state)
+{
+    struct unpack u;
+    struct ltd_err err = {0};
+    static const uint8_t top[] = {0xC8, 0x3E, 0x01};                /* field 1001 = 1 */
+    static const uint8_t nested[] = {0x32, 0x03, 0xC8, 0x3E, 0x01}; /* the same inside sampling */
+    (void)state;
+    assert_null(unpack_request(&u, &latentd__v1__job_spec__descriptor, top, sizeof top, &err));
+    assert_int_equal(err.code, LTD_E_UNIMPLEMENTED);
+    assert_non_null(strstr(err.msg, "field number 1001 of message latentd.v1.JobSpec"));
+    assert_null(
+        unpack_request(&u, &latentd__v1__job_spec__descriptor, nested, sizeof nested, &err));
+    assert_non_null(strstr(err.msg, "sampling: field number 1001 of message latentd.v1.Sampling"));
+}
+
+static void hostile_input_meets_its_budget(void **state)
+{
+    struct unpack u;
+    struct ltd_err err = {0};
+    size_t len = 1 << 20;
+    uint8_t *bytes = malloc(len);
+    (void)state;
+    assert_non_null(bytes);
+    /* Empty chat messages, two octets each: 64 bytes of memory for every two of input. */
+    bytes[0] = 0x0A; /* field 1, repeated ChatMessage */
+    for (size_t i = 0; i < len; i += 2) {
+        bytes[i] = 0x0A;
+        bytes[i + 1] = 0x00;
+    }
+    assert_null(unpack_request(&u, &latentd__v1__chat__descriptor, bytes, len, &err));
+    assert_int_equal(err.code, LTD_E_EXHAUSTED);
+    free(bytes);
+}
+
+static void a_large_honest_prompt_fits_its_budget(void **state)
+{
+    struct unpack u;
+    struct ltd_err err = {0};
+    static uint32_t ids[1 << 20];
+    Latentd__V1__TokenIds m = LATENTD__V1__TOKEN_IDS__INIT;
+    (void)state;
+    m.n_ids = 1 << 20;
+    m.ids = ids; /* zeros: one octet each on the wire, the dearest case */
+    size_t len = latentd__v1__token_ids__get_packed_size(&m);
+    uint8_t *wire = malloc(len);
+    assert_non_null(wire);
+    latentd__v1__token_ids__pack(&m, wire);
+    Latentd__V1__TokenIds *back =
+        unpack_request(&u, &latentd__v1__token_ids__descriptor, wire, len, &err);
+    if (!back)
+        fail_msg("%s", err.msg);
+    assert_int_equal(back->n_ids, 1 << 20);
+    unpack_free(&u);
+    free(wire);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +341,10 @@ int main(void)
         cmocka_unit_test(a_message_that_stands_twice_is_refused),
         cmocka_unit_test(a_message_cut_anywhere_is_none),
         cmocka_unit_test(what_is_called_garbage_is_garbage_to_the_parser),
+        cmocka_unit_test(bytes_that_are_no_message_are_an_internal_error),
+        cmocka_unit_test(an_unknown_field_is_named),
+        cmocka_unit_test(hostile_input_meets_its_budget),
+        cmocka_unit_test(a_large_honest_prompt_fits_its_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
