@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define SYNC_EVERY_BYTES ((uint64_t)256 << 20)
+#define BLOCK_BYTES      ((size_t)2 << 20)
 
 /* The codes that tell an operator what to do about it. */
 static enum ltd_code code_of(int error)
@@ -162,6 +163,8 @@ void tool_folder_drop(struct tool_folder *folder)
 
 static int create(struct tool_file *file, struct ltd_err *err)
 {
+    file->block = NULL;
+    file->held_bytes = 0;
     file->unsynced_bytes = 0;
     file->fd = open(file->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     return file->fd >= 0 ? 0 : fail_errno(err, "create", file->path);
@@ -176,10 +179,10 @@ int tool_file_create(struct tool_file *file, const struct tool_folder *folder, c
     return create(file, err);
 }
 
-int tool_file_write(struct tool_file *file, const void *data, size_t bytes, struct ltd_err *err)
+static int write_held(struct tool_file *file, struct ltd_err *err)
 {
-    const char *at = data;
-    for (size_t left = bytes; left > 0;) {
+    const uint8_t *at = file->block;
+    for (size_t left = file->held_bytes; left > 0;) {
         ssize_t n = write(file->fd, at, left);
         if (n < 0 && errno == EINTR)
             continue;
@@ -188,18 +191,40 @@ int tool_file_write(struct tool_file *file, const void *data, size_t bytes, stru
         at += n;
         left -= (size_t)n;
     }
-    file->unsynced_bytes += bytes;
+    file->unsynced_bytes += file->held_bytes;
+    file->held_bytes = 0;
     if (file->unsynced_bytes < SYNC_EVERY_BYTES)
         return 0;
     file->unsynced_bytes = 0;
     return fdatasync(file->fd) == 0 ? 0 : fail_errno(err, "sync", file->path);
 }
 
+int tool_file_write(struct tool_file *file, const void *data, size_t bytes, struct ltd_err *err)
+{
+    const uint8_t *at = data;
+    if (!file->block && !(file->block = malloc(BLOCK_BYTES)))
+        return ltd_fail(err, LTD_E_EXHAUSTED, "write %s: no memory", file->path);
+    while (bytes > 0) {
+        size_t room = BLOCK_BYTES - file->held_bytes, n = bytes < room ? bytes : room;
+        memcpy(file->block + file->held_bytes, at, n);
+        file->held_bytes += n;
+        at += n;
+        bytes -= n;
+        if (n == room && write_held(file, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
 int tool_file_close(struct tool_file *file, struct ltd_err *err)
 {
+    if (write_held(file, err) != 0)
+        return -1;
     int rc = fsync(file->fd) == 0 ? 0 : fail_errno(err, "sync", file->path);
     int closed = close(file->fd);
     file->fd = -1;
+    free(file->block);
+    file->block = NULL;
     return rc != 0 || closed == 0 ? rc : fail_errno(err, "close", file->path);
 }
 
@@ -208,6 +233,8 @@ void tool_file_abandon(struct tool_file *file)
     if (file->fd >= 0)
         close(file->fd);
     file->fd = -1;
+    free(file->block);
+    file->block = NULL;
 }
 
 int tool_file_publish(const char *dir, const char *name, const void *data, size_t bytes,

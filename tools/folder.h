@@ -30,7 +30,9 @@ struct tool_folder {
 };
 
 struct tool_file {
-    int fd;                  /* -1: none is open */
+    int fd;         /* -1: none is open */
+    uint8_t *block; /* owned; [0, held_bytes) is not written yet */
+    size_t held_bytes;
     uint64_t unsynced_bytes; /* written since the disk was last waited for */
     char path[PATH_MAX];
 };
@@ -57,12 +59,14 @@ int tool_file_create(struct tool_file *file, const struct tool_folder *folder, c
                      struct ltd_err *err);
 
 /*
- * tool_file_write - append. Waits for the disk every 256 MiB, so that a progress bar tells the truth
- * and a large file does not fill the memory of the machine with pages that wait to be written.
+ * tool_file_write - append. Bytes go to the system in blocks of 2 MiB: a file that is written so may
+ * lie in huge pages of the page cache, where a daemon that maps it finds them. Waits for the disk
+ * every 256 MiB, so that a progress bar tells the truth and a large file does not fill the memory of
+ * the machine with pages that wait to be written.
  */
 int tool_file_write(struct tool_file *file, const void *data, size_t bytes, struct ltd_err *err);
 
-/* tool_file_close - force it to disk and close it. */
+/* tool_file_close - write what is held, force all to disk and close. After an error: abandon it. */
 int tool_file_close(struct tool_file *file, struct ltd_err *err);
 
 /* tool_file_abandon - close it after an error; accepts a closed one. */

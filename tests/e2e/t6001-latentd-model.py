@@ -18,7 +18,7 @@ MODEL = os.environ["LATENTD_MODEL_BIN"]
 # The program is often over before threads that OpenBLAS starts with it have begun; none is needed.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 MATRIX = "transformer.core_block.0.mlp.fc.weight"
-ADDRESS_SPACE = 48 << 20  # a quarter of what the test writes; the program itself and its libraries take 25 MiB
+ADDRESS_SPACE = 64 << 20  # a third of what the test writes; the program itself and its libraries take 47 MiB
 
 
 def run(*arguments, **keys):
@@ -188,7 +188,7 @@ class LatentdModel(harness.Case):
         files = [name for name in os.listdir(self.path("m")) if name.endswith(".safetensors")]
         self.assertEqual(len(files), 3, files)
         written = sum(os.path.getsize(os.path.join(self.path("m"), name)) for name in files)
-        self.assertGreater(written, 4 * ADDRESS_SPACE)
+        self.assertGreater(written, 3 * ADDRESS_SPACE)
         self.good("info", self.path("m"))
 
     def test_a_terminal_gets_a_bar_and_ctrl_c_leaves_nothing(self):
