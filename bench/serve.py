@@ -4,7 +4,7 @@
 
     serve.py depth --model DIR [--ranks 1] [--threads N] [--format bf16] [--depths 1,4,8,16,32,64] [--tokens 2] [--rounds 3]
     serve.py jobs  --model DIR [--ranks 1] [--threads N] [--format bf16] [--depth 8] [--jobs 16] [--tokens 4] [--rounds 3]
-             both: [--build build/release] [--csv FILE]
+             both: [--build build/release] [--weights auto] [--csv FILE]
 
 One latentd is started on a socket of its own (with mpirun for more ranks than one) and asked through latentctl; the
 prompt is one token id, so a job of n tokens is n positions and nothing else.
@@ -47,8 +47,8 @@ class Service:
         began = time.monotonic()
         self.process = subprocess.Popen(
             launch + [os.path.join(args.build, "daemon/latentd"), "--model", args.model, "--listen", self.address,
-                      "--set", "ready_file=" + ready, "--set", "format=" + args.format, "--log-level", "warning"] +
-            threads, stdin=subprocess.DEVNULL)
+                      "--set", "ready_file=" + ready, "--set", "format=" + args.format, "--set", "weights=" + args.weights,
+                      "--log-level", "warning"] + threads, stdin=subprocess.DEVNULL)
         while not os.path.exists(ready) or os.path.getsize(ready) == 0:
             if self.process.poll() is not None or time.monotonic() > began + READY_SECONDS:
                 raise SystemExit("serve.py: latentd did not become ready")
@@ -123,6 +123,7 @@ def main():
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--format", default="bf16")
+    parser.add_argument("--weights", default="auto", help="the daemon's option: auto, mmap or copy")
     parser.add_argument("--depths", default="1,4,8,16,32,64")
     parser.add_argument("--depth", type=int, default=8)
     parser.add_argument("--jobs", type=int, default=16)
