@@ -28,7 +28,6 @@
 #define LATENTD_KERNELS_ATTENTION_PAGES_H
 
 #include <math.h>
-#include <omp.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -318,6 +317,29 @@ static void attend_some(const struct kern_kv_layer *kv, const struct kern_query 
     }
 }
 
+struct attention {
+    const struct kern_kv_layer *kv;
+    const struct kern_query *queries;
+    int32_t n_queries, some; /* of them are computed side by side */
+    float *scores;
+    size_t scores_stride;
+};
+
+static void attend_share(void *arg, int t, int n)
+{
+    const struct attention *w = arg;
+    int32_t heads = w->kv->n_heads, items = (w->n_queries + w->some - 1) / w->some * heads;
+    float *scores = w->scores + (size_t)t * KERN_QUERIES_AT_ONCE * w->scores_stride;
+    (void)n;
+    /* Dynamic, because queries of a prompt differ in length; who computes does not show. */
+#pragma omp for schedule(dynamic)
+    for (int32_t item = 0; item < items; item++) {
+        int32_t begin = item / heads * w->some, left = w->n_queries - begin;
+        attend_some(w->kv, w->queries + begin, left < w->some ? left : w->some, item % heads,
+                    scores, w->scores_stride);
+    }
+}
+
 /* As kern_ops.attention. */
 static void attend_all(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,
                        const struct kern_query *queries, int32_t n_queries, float *scores,
@@ -327,20 +349,11 @@ static void attend_all(const struct kern_ctx *ctx, const struct kern_kv_layer *k
     for (int32_t i = 0; i < n_queries; i++)
         keys += queries[i].n_keys;
     int threads = kern_threads(ctx, 2 * keys * kv->n_heads * kv->head_dim);
-    int32_t some = KERN_QUERIES_AT_ONCE;
+    struct attention work = {kv, queries, n_queries, KERN_QUERIES_AT_ONCE, scores, scores_stride};
     /* Work for all threads comes before fewer reads. */
-    while (some > 1 && (n_queries + some - 1) / some * kv->n_heads < 2 * threads)
-        some /= 2;
-    int32_t items = (n_queries + some - 1) / some * kv->n_heads;
-    /* Dynamic, because queries of a prompt differ in length; who computes does not show. */
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (int32_t item = 0; item < items; item++) {
-        int32_t begin = item / kv->n_heads * some;
-        attend_some(kv, queries + begin, n_queries - begin < some ? n_queries - begin : some,
-                    item % kv->n_heads,
-                    scores + (size_t)omp_get_thread_num() * KERN_QUERIES_AT_ONCE * scores_stride,
-                    scores_stride);
-    }
+    while (work.some > 1 && (n_queries + work.some - 1) / work.some * kv->n_heads < 2 * threads)
+        work.some /= 2;
+    kern_team(threads, attend_share, &work);
 }
 
 #endif

@@ -9,7 +9,6 @@
 #include "kernels/product.h"
 
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 #include "kernels/int8.h"
@@ -282,9 +281,9 @@ static void run_columns(const struct work *w, const struct columns *c, int t, in
 #pragma omp barrier
 }
 
-/* Called by every thread of the team. */
-static void run(const struct work *w, int t, int n)
+static void run(void *arg, int t, int n)
 {
+    const struct work *w = arg;
     unsigned before = flush_denormals(w->mat->format);
     if (w->by->enter)
         w->by->enter(w->mat->format, w->n_pos);
@@ -348,7 +347,6 @@ void kern_product(const struct kern_ctx *ctx, const struct kern_multiplier *by, 
         w.x = x + (size_t)begin * (size_t)mat->cols;
         w.y = y + (size_t)begin * (size_t)mat->rows;
         cut_columns(&w);
-#pragma omp parallel num_threads(threads)
-        run(&w, omp_get_thread_num(), omp_get_num_threads());
+        kern_team(threads, run, &w);
     }
 }

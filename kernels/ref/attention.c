@@ -11,7 +11,6 @@
 #include "kernels/ref/ref.h"
 
 #include <math.h>
-#include <omp.h>
 
 #include "kernels/kv_read.h"
 #include "kernels/parallel.h"
@@ -76,6 +75,24 @@ static void attend_head(const struct kern_kv_layer *kv, const struct kern_query 
         attend(kv, query, head, scores, KERN_KV_BF16);
 }
 
+struct heads {
+    const struct kern_kv_layer *kv;
+    const struct kern_query *queries;
+    int64_t items;
+    float *scores;
+    size_t scores_stride;
+};
+
+static void attend_share(void *arg, int t, int n)
+{
+    const struct heads *w = arg;
+    (void)n;
+#pragma omp for schedule(dynamic)
+    for (int64_t item = 0; item < w->items; item++)
+        attend_head(w->kv, &w->queries[item / w->kv->n_heads], (int32_t)(item % w->kv->n_heads),
+                    w->scores + (size_t)t * w->scores_stride);
+}
+
 void kern_ref_attention(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,
                         const struct kern_query *queries, int32_t n_queries, float *scores,
                         size_t scores_stride)
@@ -83,10 +100,6 @@ void kern_ref_attention(const struct kern_ctx *ctx, const struct kern_kv_layer *
     int64_t keys = 0;
     for (int32_t i = 0; i < n_queries; i++)
         keys += queries[i].n_keys;
-    int64_t items = (int64_t)n_queries * kv->n_heads;
-    int threads = kern_threads(ctx, 2 * keys * kv->n_heads * kv->head_dim);
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (int64_t item = 0; item < items; item++)
-        attend_head(kv, &queries[item / kv->n_heads], (int32_t)(item % kv->n_heads),
-                    scores + (size_t)omp_get_thread_num() * scores_stride);
+    struct heads work = {kv, queries, (int64_t)n_queries * kv->n_heads, scores, scores_stride};
+    kern_team(kern_threads(ctx, 2 * keys * kv->n_heads * kv->head_dim), attend_share, &work);
 }

@@ -21,13 +21,27 @@ static void rmsnorm_row(float *y, const float *x, const float *weight, int32_t n
         y[i] = (x[i] * scale) * weight[i];
 }
 
+struct norms {
+    float *y;
+    const float *x, *weight;
+    int32_t n, n_pos;
+    float eps;
+};
+
+static void norm_share(void *arg, int t, int n)
+{
+    const struct norms *w = arg;
+    int32_t end = (int32_t)kern_share(w->n_pos, t + 1, n);
+    for (int32_t p = (int32_t)kern_share(w->n_pos, t, n); p < end; p++)
+        rmsnorm_row(w->y + (size_t)p * (size_t)w->n, w->x + (size_t)p * (size_t)w->n, w->weight,
+                    w->n, w->eps);
+}
+
 void kern_ref_rmsnorm(const struct kern_ctx *ctx, float *y, const float *x, const float *weight,
                       int32_t n, int32_t n_pos, float eps)
 {
-    int threads = kern_threads(ctx, (int64_t)n * n_pos);
-#pragma omp parallel for num_threads(threads) if (n_pos > 1)
-    for (int32_t p = 0; p < n_pos; p++)
-        rmsnorm_row(y + (size_t)p * (size_t)n, x + (size_t)p * (size_t)n, weight, n, eps);
+    struct norms work = {y, x, weight, n, n_pos, eps};
+    kern_team(n_pos > 1 ? kern_threads(ctx, (int64_t)n * n_pos) : 1, norm_share, &work);
 }
 
 void kern_ref_add(const struct kern_ctx *ctx, float *y, const float *a, const float *b,
@@ -38,19 +52,31 @@ void kern_ref_add(const struct kern_ctx *ctx, float *y, const float *a, const fl
         y[i] = a[i] + b[i];
 }
 
+struct gates {
+    float *z;
+    const float *u;
+    int32_t n;
+    int64_t count;
+};
+
+static void gate_share(void *arg, int t, int n)
+{
+    const struct gates *w = arg;
+    int64_t end = kern_share(w->count, t + 1, n);
+    for (int64_t item = kern_share(w->count, t, n); item < end; item++) {
+        const float *row = w->u + item / w->n * 2 * w->n;
+        int64_t i = item % w->n;
+        float gate = row[i], up = row[w->n + i];
+        w->z[item] = gate / (1.0f + expf(-gate)) * up;
+    }
+}
+
 void kern_ref_silu_mul(const struct kern_ctx *ctx, float *z, const float *u, int32_t n,
                        int32_t n_pos)
 {
-    int64_t count = (int64_t)n * n_pos;
+    struct gates work = {z, u, n, (int64_t)n * n_pos};
     /* An exponential costs about as much as sixteen multiply-adds. */
-    int threads = kern_threads(ctx, 16 * count);
-#pragma omp parallel for num_threads(threads)
-    for (int64_t item = 0; item < count; item++) {
-        int64_t p = item / n, i = item % n;
-        float gate = u[p * 2 * n + i];
-        float up = u[p * 2 * n + n + i];
-        z[item] = gate / (1.0f + expf(-gate)) * up;
-    }
+    kern_team(kern_threads(ctx, 16 * work.count), gate_share, &work);
 }
 
 void kern_ref_rope(const struct kern_ctx *ctx, float *x, const float *bias, const float *cos_sin,
