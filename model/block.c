@@ -14,6 +14,11 @@ static float *floats(size_t count, size_t each)
     return ltd_size_mul(count, each, &n) ? ltd_alloc(n, sizeof(float)) : NULL;
 }
 
+struct wanted {
+    float **to;
+    size_t count, each;
+};
+
 static int32_t widest_part(const struct model_env *env)
 {
     int32_t widest = 1;
@@ -34,15 +39,22 @@ int model_work_init(struct model_work *work, const struct model_env *env, int32_
     *work = (struct model_work){.max_batch = max_batch, .max_positions = max_positions};
     /* A page more than needed keeps the rows of two threads out of one cache line. */
     work->scores_stride = ((size_t)max_positions / KERN_PAGE_POSITIONS + 2) * KERN_PAGE_POSITIONS;
-    work->x = floats(batch, n);
-    work->normed = floats(batch, n);
-    work->part = floats(batch, n);
-    work->heads = floats(batch, n);
-    work->qkv = floats(batch, 3 * heads + 1);
-    work->own = floats(batch, (size_t)widest_part(env));
-    work->fc = floats(batch, 2 * fc + 1);
-    work->gated = floats(batch, (size_t)env->config.intermediate);
-    work->scores = floats(threads * KERN_QUERIES_AT_ONCE, work->scores_stride);
+    const struct wanted wanted[] = {
+        {&work->fc, batch, 2 * fc + 1},
+        {&work->own, batch, (size_t)widest_part(env)},
+        {&work->gated, batch, (size_t)env->config.intermediate},
+        {&work->qkv, batch, 3 * heads + 1},
+        {&work->x, batch, n},
+        {&work->normed, batch, n},
+        {&work->part, batch, n},
+        {&work->heads, batch, n},
+        {&work->scores, threads * KERN_QUERIES_AT_ONCE, work->scores_stride},
+    };
+    /* All threads, because the first touch of memory is a good part of a start: in a virtual machine
+     * 30 MB of scratch take as long as checking a gigabyte of weights that are there. */
+#pragma omp parallel for num_threads((int)threads) schedule(dynamic)
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+        *wanted[i].to = floats(wanted[i].count, wanted[i].each);
     work->planes = ltd_alloc(batch * (size_t)max_positions, sizeof *work->planes);
     work->queries = ltd_alloc(batch, sizeof *work->queries);
     work->places = ltd_alloc(batch, sizeof *work->places);
