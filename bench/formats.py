@@ -33,18 +33,19 @@ INT8_POINTS = 1.0
 class Service:
     """One daemon on a socket of its own, for one format."""
 
-    def __init__(self, build, model, weights):
+    def __init__(self, build, model, weights, *arguments):
         self.dir = tempfile.TemporaryDirectory(prefix="ltd-formats-")
         self.address = "unix:" + os.path.join(self.dir.name, "socket")
         self.ctl = os.path.join(build, "cli/latentctl")
         ready = os.path.join(self.dir.name, "ready")
         self.process = subprocess.Popen(
             [os.path.join(build, "daemon/latentd"), "--model", model, "--listen", self.address, "--set",
-             "ready_file=" + ready, "--set", "format=" + weights, "--log-level", "warning"], stdin=subprocess.DEVNULL)
+             "ready_file=" + ready, "--set", "format=" + weights, "--log-level", "warning", *arguments],
+            stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while not os.path.exists(ready) or os.path.getsize(ready) == 0:
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("formats.py: latentd with format=%s did not become ready" % weights)
+                raise SystemExit("%s: %s/daemon/latentd with format=%s did not become ready" % (sys.argv[0], build, weights))
             time.sleep(0.02)
 
     def ask(self, *arguments):

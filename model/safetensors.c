@@ -60,7 +60,7 @@ static int map_file(struct model_safetensors *file, struct ltd_err *err)
             ltd_fail(err, LTD_E_EXHAUSTED, "map %s: %s", file->path, strerror(errno));
         } else {
             /* What is read through this mapping comes in huge pages, where the file system has them
-             * in its cache. A product over 4 KiB pages takes up to a third longer. Only a hint. */
+             * in its cache, and is then mapped by fewer faults. Only a hint. */
             madvise(map, bytes, MADV_HUGEPAGE);
             file->map = map;
             file->map_bytes = bytes;
