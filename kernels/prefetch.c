@@ -6,7 +6,7 @@
 
 #include <unistd.h>
 
-bool kern_prefetch_pays(size_t bytes_per_thread)
+size_t kern_level2_bytes(void)
 {
     /* The C library asks the processor each time, and a virtual machine answers that slowly.
      * Threads that ask together store the same number. */
@@ -17,5 +17,11 @@ bool kern_prefetch_pays(size_t bytes_per_thread)
         known = known > 0 ? known : -1;
         __atomic_store_n(&cache_bytes, known, __ATOMIC_RELAXED);
     }
-    return known < 0 || bytes_per_thread > (size_t)known / 4 * 3;
+    return known > 0 ? (size_t)known : 0;
+}
+
+bool kern_prefetch_pays(size_t bytes_per_thread)
+{
+    size_t known = kern_level2_bytes();
+    return known == 0 || bytes_per_thread > known / 4 * 3;
 }

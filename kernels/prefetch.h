@@ -113,6 +113,9 @@ static inline void kern_cursor_used(struct kern_cursor *c, size_t bytes)
     }
 }
 
+/* kern_level2_bytes - of a core's second-level cache; 0 where nobody says. */
+size_t kern_level2_bytes(void);
+
 /* kern_prefetch_pays - false when a thread comes back to the same weights after so few bytes that
  * they wait in its second-level cache (three quarters of it; the rest is for activations and
  * sums). */

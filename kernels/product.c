@@ -18,8 +18,10 @@
 #include <xmmintrin.h>
 #endif
 
-/* Activations of a block: half of a 512 KiB second-level cache. It lies on the caller's stack. */
-#define ACTIVATION_BYTES ((size_t)256 << 10)
+/* Activations of a block: half of a second-level cache, within these bounds. They lie on the caller's
+ * stack. */
+#define LEAST_ACTIVATION_BYTES ((size_t)256 << 10)
+#define MOST_ACTIVATION_BYTES  ((size_t)1 << 20)
 
 /* Behind each position, so that positions never lie a multiple of 4 KiB apart, on one set of the
  * first-level cache. */
@@ -56,6 +58,9 @@ struct share {
     int32_t begin, end;
 };
 
+/* Which way sums go: into a block of columns, out of it, or out of the last one. */
+enum direction { SUMS_IN, SUMS_OUT, RESULTS_OUT };
+
 /* Where a chunk begins: the first of its tiles in a block of columns, of each of its panels. */
 struct place {
     struct share panels;
@@ -64,30 +69,41 @@ struct place {
 
 /* ---- activations -------------------------------------------------------------------------- */
 
-/* Tile `tile` of the matrix becomes tile `slot` of the block of columns. Returns the sum of
- * integers. */
-static int32_t expand_tile(const struct work *w, int32_t pos, int32_t tile, int32_t slot)
+/* Tiles [begin, begin + count) of the matrix at one position; the first of them becomes tile `slot`
+ * of the block of columns. Returns the sum of integers. */
+static int32_t expand_tiles(const struct work *w, int32_t pos, struct columns tiles, int32_t slot)
 {
-    uint8_t *at = w->activations + (size_t)pos * w->pos_bytes + (size_t)slot * w->tile_step_bytes;
-    int32_t col = tile * w->layout.tile_cols, left = w->mat->cols - col;
-    int32_t n = left < w->layout.tile_cols ? left : w->layout.tile_cols;
+    int32_t tile_cols = w->layout.tile_cols, col = tiles.begin * tile_cols;
+    int32_t whole = (w->mat->cols - col) / tile_cols, left = w->mat->cols % tile_cols;
+    struct kern_operands o = {.format = w->mat->format,
+                              .scale = w->scales[pos],
+                              .values = w->x + (size_t)pos * (size_t)w->mat->cols + col,
+                              .n_tiles = whole < tiles.count ? whole : tiles.count,
+                              .slots = w->activations + (size_t)pos * w->pos_bytes +
+                                       (size_t)slot * w->tile_step_bytes,
+                              .step_bytes = w->tile_step_bytes};
+    int32_t sum = w->by->expand(&o);
+    if (o.n_tiles == tiles.count)
+        return sum;
+    /* The last tile of a row is filled up with zeros. */
     float values[MOST_TILE_COLS] = {0};
-    memcpy(values, w->x + (size_t)pos * (size_t)w->mat->cols + col, (size_t)n * sizeof *values);
-    return w->by->expand(w->mat->format, at, values, w->scales[pos]);
+    memcpy(values, o.values + (size_t)o.n_tiles * (size_t)tile_cols, (size_t)left * sizeof *values);
+    o.values = values;
+    o.slots += (size_t)o.n_tiles * o.step_bytes;
+    o.n_tiles = 1;
+    return sum + w->by->expand(&o);
 }
 
 /* Integers add up exactly in any order, so the threads that share a position just add. */
 static void expand(const struct work *w, const struct columns *c, int t, int n)
 {
     int64_t tiles = (int64_t)w->n_pos * c->count;
-    int64_t i = kern_share(tiles, t, n), end = kern_share(tiles, t + 1, n);
-    while (i < end) {
-        int32_t pos = (int32_t)(i / c->count), total = 0;
-        int64_t pos_end = (int64_t)(pos + 1) * c->count;
-        for (; i < end && i < pos_end; i++) {
-            int32_t tile = (int32_t)(i - (int64_t)pos * c->count);
-            total += expand_tile(w, pos, c->begin + tile, tile);
-        }
+    int64_t end = kern_share(tiles, t + 1, n), some;
+    for (int64_t i = kern_share(tiles, t, n); i < end; i += some) {
+        int32_t pos = (int32_t)(i / c->count), slot = (int32_t)(i % c->count);
+        some = c->count - slot < end - i ? c->count - slot : end - i;
+        struct columns own = {.begin = c->begin + slot, .count = (int32_t)some};
+        int32_t total = expand_tiles(w, pos, own, slot);
         if (w->mat->format == KERN_INT8 && w->by->int8_bias != 0)
             __atomic_fetch_add(&w->totals[pos], total, __ATOMIC_RELAXED);
     }
@@ -165,20 +181,32 @@ static void aim_cursor(const struct work *w, const struct columns *c, struct pla
     kern_cursor_init(cursor, &stream, w->by->ahead_pages);
 }
 
-/* Sums between two blocks of columns: out of y, or into it. */
-static void move_sums(const struct work *w, const struct columns *c, struct share panels,
-                      float (*sums)[KERN_PANEL_ROWS], bool out)
+/* Sums of one panel, [n_pos], between two blocks of columns: out of y, or into it. */
+static inline __attribute__((always_inline)) void move_panel(const struct work *w, int32_t row,
+                                                             int32_t n,
+                                                             float (*sums)[KERN_PANEL_ROWS],
+                                                             enum direction direction)
 {
-    size_t rows = (size_t)w->mat->rows;
-    for (int32_t panel = panels.begin; panel < panels.end; panel++) {
+    for (int32_t p = 0; p < w->n_pos; p++) {
+        float *y = w->y + (size_t)p * (size_t)w->mat->rows + row;
+        if (direction == RESULTS_OUT)
+            finish(w, p, row, sums[p]);
+        if (direction == SUMS_IN)
+            memcpy(sums[p], y, (size_t)n * sizeof *y);
+        else
+            memcpy(y, sums[p], (size_t)n * sizeof *y);
+    }
+}
+
+static void move_sums(const struct work *w, struct share panels, float (*sums)[KERN_PANEL_ROWS],
+                      enum direction direction)
+{
+    for (int32_t panel = panels.begin; panel < panels.end; panel++, sums += w->n_pos) {
         int32_t row = panel * KERN_PANEL_ROWS, left = w->mat->rows - row;
-        size_t n = (size_t)(left < KERN_PANEL_ROWS ? left : KERN_PANEL_ROWS);
-        for (int32_t p = 0; p < w->n_pos; p++, sums++) {
-            float *y = w->y + (size_t)p * rows + row;
-            if (out && c->is_last)
-                finish(w, p, row, *sums);
-            memcpy(out ? y : *sums, out ? *sums : y, n * sizeof *y);
-        }
+        if (left >= KERN_PANEL_ROWS)
+            move_panel(w, row, KERN_PANEL_ROWS, sums, direction);
+        else
+            move_panel(w, row, left, sums, direction);
     }
 }
 
@@ -215,10 +243,10 @@ static void multiply_group(const struct work *w, const struct columns *columns, 
     int32_t n_panels = at.panels.end - at.panels.begin;
     memset(sums, 0, sizeof *sums * (size_t)(n_panels * w->n_pos));
     if (!columns->is_first)
-        move_sums(w, columns, at.panels, sums, false);
+        move_sums(w, at.panels, sums, SUMS_IN);
     for (; at.tile < columns->count; at.tile += w->tiles_per_chunk)
         multiply_chunk(w, columns, share, at, sums, cursor);
-    move_sums(w, columns, at.panels, sums, true);
+    move_sums(w, at.panels, sums, columns->is_last ? RESULTS_OUT : SUMS_OUT);
 }
 
 /* ---- the whole product ---------------------------------------------------------------------- */
@@ -304,12 +332,19 @@ static void run(void *arg, int t, int n)
     restore_denormals(before);
 }
 
+static size_t activation_bytes(void)
+{
+    size_t half = kern_level2_bytes() / 2;
+    half = half > LEAST_ACTIVATION_BYTES ? half : LEAST_ACTIVATION_BYTES;
+    return half < MOST_ACTIVATION_BYTES ? half : MOST_ACTIVATION_BYTES;
+}
+
 /* Blocks of columns: as many tiles as the activations of all positions leave room for. */
 static void cut_columns(struct work *w)
 {
     size_t slot = w->by->slot_bytes[w->mat->format];
     size_t pad = w->by->tile_by_tile ? 0 : STRIDE_PAD;
-    size_t tiles = (ACTIVATION_BYTES / (size_t)w->n_pos - pad) / slot;
+    size_t tiles = (activation_bytes() / (size_t)w->n_pos - pad) / slot;
     w->tiles_at_once = tiles < (size_t)w->n_tiles ? (int32_t)tiles : w->n_tiles;
     w->pos_bytes = w->by->tile_by_tile ? slot : (size_t)w->tiles_at_once * slot + pad;
     w->tile_step_bytes = w->by->tile_by_tile ? (size_t)w->n_pos * slot : slot;
@@ -329,7 +364,7 @@ static struct work whole_work(const struct kern_multiplier *by, const struct ker
 void kern_product(const struct kern_ctx *ctx, const struct kern_multiplier *by, float *y,
                   const struct kern_mat *mat, const float *x, int32_t n_pos)
 {
-    _Alignas(64) uint8_t activations[ACTIVATION_BYTES];
+    _Alignas(64) uint8_t activations[MOST_ACTIVATION_BYTES];
     float scales[KERN_PRODUCT_MAX_POS] = {0};
     int32_t totals[KERN_PRODUCT_MAX_POS];
     if (mat->rows == 0 || n_pos == 0)

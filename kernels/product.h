@@ -4,7 +4,7 @@
  * multiplication, for every tier that multiplies by vectors or matrix units.
  *
  *     for each block of up to 128 positions
- *         for each block of columns that a quarter MiB of activations fills
+ *         for each block of columns whose activations fill half of a second-level cache
  *             all threads bring the activations to the operand of the tier, once
  *             thread t, for each of its panels of 16 rows (or some at once), for each chunk
  *                 the tier multiplies: sums += tiles of the chunk times activations
@@ -23,6 +23,7 @@
 #define LATENTD_KERNELS_PRODUCT_H
 
 #include "kernels/kernels.h"
+#include "kernels/operand.h"
 #include "kernels/prefetch.h"
 #include "kernels/tiles.h"
 
@@ -52,9 +53,9 @@ struct kern_chunk {
 
 struct kern_multiplier {
     size_t slot_bytes[KERN_N_FORMATS]; /* of the activations of a tile; multiples of 64 */
-    /* The activations of a tile into their slot. int8: returns their sum, if the tier has a
+    /* Activations into their slots. int8: returns the sum of the integers, if the tier has a
      * bias. */
-    int32_t (*expand)(enum kern_format format, void *slot, const float *values, float scale);
+    int32_t (*expand)(const struct kern_operands *operands);
     /* Whether positions of one tile lie side by side, operands of a matrix unit (pos_bytes is that
      * of a slot), or the tiles of one position (tile_step_bytes is). */
     bool tile_by_tile;
@@ -70,8 +71,8 @@ struct kern_multiplier {
 };
 
 /* kern_product - y[n_pos][rows] = x[n_pos][cols] times the transpose of mat, which
- * kern_tiles_mat_pack made. Allocates nothing; a quarter MiB of the caller's stack, and 64 KiB of
- * each thread's. */
+ * kern_tiles_mat_pack made. Allocates nothing; up to 1 MiB of the caller's stack, and 64 KiB of each
+ * thread's. */
 void kern_product(const struct kern_ctx *ctx, const struct kern_multiplier *by, float *y,
                   const struct kern_mat *mat, const float *x, int32_t n_pos);
 

@@ -273,12 +273,10 @@ static void leave(void)
     _tile_release();
 }
 
-static int32_t expand(enum kern_format format, void *slot, const float *values, float scale)
+static int32_t expand(const struct kern_operands *o)
 {
-    if (format == KERN_INT8)
-        return kern_operand_int8(slot, values, scale);
-    kern_operand_bf16(slot, values);
-    return 0;
+    return o->format == KERN_INT8 ? kern_each_operand(o, 64, kern_operand_int8)
+                                  : kern_each_operand(o, 32, kern_operand_bf16);
 }
 
 static const struct kern_multiplier by_amx = {

@@ -315,21 +315,17 @@ static void multiply_chunk(const struct kern_chunk *c)
     }
 }
 
-static int32_t expand(enum kern_format format, void *slot, const float *values, float scale)
+static int32_t expand(const struct kern_operands *o)
 {
-    switch (format) {
+    switch (o->format) {
     case KERN_F32:
-        kern_operand_f32(slot, values);
-        break;
+        return kern_each_operand(o, 32, kern_operand_f32);
     case KERN_BF16:
-        kern_operand_bf16_wide(slot, values);
-        break;
+        return kern_each_operand(o, 32, kern_operand_bf16_wide);
     case KERN_INT8:
-        kern_operand_int8_wide(slot, values, scale);
-        break;
+        return kern_each_operand(o, 64, kern_operand_int8_wide);
     case KERN_INT4:
-        kern_operand_int4(slot, values, scale);
-        break;
+        return kern_each_operand(o, 64, kern_operand_int4);
     case KERN_N_FORMATS:
         break;
     }
