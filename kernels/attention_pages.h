@@ -31,6 +31,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "kernels/exp.h"
 #include "kernels/kv_read.h"
 #include "kernels/parallel.h"
 
@@ -192,20 +193,56 @@ KERN_KV_INLINE void score_pages(const struct run *run, int32_t idx, int32_t base
 
 /* ---- weights and values ------------------------------------------------------------------- */
 
+/* Keys of one page, up to LANES of them. */
+struct lanes {
+    float *scores;
+    const int16_t *planes; /* negative: the key takes no part, its score is anything */
+};
+
+/* The largest of each lane so far. */
+KERN_KV_INLINE void keep_largest(float *largest, struct lanes at, int n)
+{
+    for (int i = 0; i < n; i++) {
+        float score = at.planes[i] >= 0 ? at.scores[i] : -INFINITY;
+        largest[i] = score > largest[i] ? score : largest[i];
+    }
+}
+
+KERN_KV_INLINE void weights_of(struct lanes at, int n, float largest)
+{
+    for (int i = 0; i < n; i++)
+        at.scores[i] = kern_exp((at.planes[i] >= 0 ? at.scores[i] : largest) - largest);
+}
+
+static float largest_score(float *scores, const int16_t *planes, int32_t n)
+{
+    float lanes[LANES], largest = -INFINITY;
+    for (int i = 0; i < LANES; i++)
+        lanes[i] = -INFINITY;
+    int32_t j = 0;
+    for (; j + LANES <= n; j += LANES)
+        keep_largest(lanes, (struct lanes){scores + j, planes + j}, LANES);
+    keep_largest(lanes, (struct lanes){scores + j, planes + j}, n - j);
+    for (int i = 0; i < LANES; i++)
+        largest = lanes[i] > largest ? lanes[i] : largest;
+    return largest;
+}
+
 /* Scores become weights; returns their sum, in position order. */
 static double weigh(const struct run *run, int32_t idx)
 {
     const struct kern_query *query = &run->queries[idx];
-    float *scores = run->scores + (size_t)idx * run->stride, largest = -INFINITY;
+    const int16_t *planes = query->planes;
+    float *scores = run->scores + (size_t)idx * run->stride;
+    int32_t j = 0, n = query->n_keys;
+    float largest = largest_score(scores, planes, n);
     double sum = 0.0;
-    for (int32_t j = 0; j < query->n_keys; j++)
-        if (query->planes[j] >= 0 && scores[j] > largest)
-            largest = scores[j];
-    for (int32_t j = 0; j < query->n_keys; j++)
-        if (query->planes[j] >= 0) {
-            scores[j] = expf(scores[j] - largest);
+    for (; j + LANES <= n; j += LANES)
+        weights_of((struct lanes){scores + j, planes + j}, LANES, largest);
+    weights_of((struct lanes){scores + j, planes + j}, n - j, largest);
+    for (j = 0; j < n; j++)
+        if (planes[j] >= 0)
             sum += (double)scores[j];
-        }
     return sum;
 }
 

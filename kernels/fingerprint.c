@@ -133,12 +133,8 @@ static void mix_math(struct bench *b)
 {
     for (size_t i = 0; i < N_MATH; i++) {
         float u = b->x[i]; /* [-2, 2) */
-        float f[] = {expf(8.0f * u),
-                     cosf(2048.0f * u),
-                     sinf(2048.0f * u),
-                     sqrtf(u * u),
-                     powf(50000.0f, fabsf(u) * 0.5f),
-                     logf(1.0f + u * u)};
+        float f[] = {cosf(2048.0f * u), sinf(2048.0f * u), sqrtf(u * u),
+                     powf(50000.0f, fabsf(u) * 0.5f)};
         double d[] = {exp(8.0 * (double)u), log(1.0 + (double)u * (double)u),
                       sqrt(fabs((double)u))};
         mix(b, f, sizeof f);

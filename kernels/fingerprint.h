@@ -3,7 +3,7 @@
  * kernels/fingerprint.h - a number that two processes share when their arithmetic has equal bits.
  *
  * OpenBLAS and the C library choose code paths by processor at run time, so two machines with the
- * same packages may still disagree in the last bit of expf or of a dot product. The fingerprint
+ * same packages may still disagree in the last bit of sinf or of a dot product. The fingerprint
  * hashes the result bits of every kernel of a tier and of every library function that the model
  * calls, on fixed pseudo-random inputs of the sizes that matter. Ranks whose fingerprints differ
  * are refused at the handshake: mixed bits would break the promise of one answer.

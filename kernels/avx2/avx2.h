@@ -20,6 +20,10 @@ void kern_avx2_id(char *out, size_t size);
 void kern_avx2_matmul(const struct kern_ctx *ctx, float *y, const struct kern_mat *mat,
                       const float *x, int32_t n_pos);
 
+/* kern_ops.silu_mul with vectors of eight. */
+void kern_avx2_silu_mul(const struct kern_ctx *ctx, float *z, const float *u, int32_t n,
+                        int32_t n_pos);
+
 /* kern_ops.attention: the loops of kernels/attention_pages.h with vectors of eight. */
 void kern_avx2_attention(const struct kern_ctx *ctx, const struct kern_kv_layer *kv,
                          const struct kern_query *queries, int32_t n_queries, float *scores,

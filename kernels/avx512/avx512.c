@@ -54,7 +54,7 @@ const struct kern_ops kern_avx512_ops = {
     .matmul = kern_avx512_matmul,
     .rmsnorm = kern_ref_rmsnorm,
     .add = kern_ref_add,
-    .silu_mul = kern_ref_silu_mul,
+    .silu_mul = kern_avx2_silu_mul,
     .rope = kern_ref_rope,
     .attention = kern_avx2_attention,
 };

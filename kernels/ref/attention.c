@@ -3,7 +3,7 @@
  * kernels/ref/attention.c - one query, one head, one key at a time.
  *
  * Order, which every tier keeps: a score is one f32 sum over head_dim in index order, times the f32
- * 1/sqrt(head_dim); weights are expf(score - largest score); their sum is taken in double in
+ * 1/sqrt(head_dim); weights are e^(score - largest score); their sum is taken in double in
  * position order; values are added, weight times value, in f32 in position order and the total is
  * divided by the f32 sum. Keys with a negative plane take no part in anything. Elements of a bf16
  * pool are widened before they are used.
@@ -12,6 +12,7 @@
 
 #include <math.h>
 
+#include "kernels/exp.h"
 #include "kernels/kv_read.h"
 #include "kernels/parallel.h"
 
@@ -56,7 +57,7 @@ KERN_KV_INLINE void attend(const struct kern_kv_layer *kv, const struct kern_que
     for (int32_t j = 0; j < query->n_keys; j++) {
         if (query->planes[j] < 0)
             continue;
-        float weight = expf(scores[j] - largest);
+        float weight = kern_exp(scores[j] - largest);
         const void *value = value_of(kv, query, head, j, format);
         sum += (double)weight;
         for (int32_t c = 0; c < kv->head_dim; c++)

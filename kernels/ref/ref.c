@@ -6,20 +6,11 @@
 
 #include <math.h>
 
+#include "kernels/gate.h"
 #include "kernels/parallel.h"
 
-/* The sum of squares is taken in double in index order: at a width of 5280 an f32 chain would lose
- * two digits, and a norm is cheap beside the products around it. The rest is f32, as published. */
-static void rmsnorm_row(float *y, const float *x, const float *weight, int32_t n, float eps)
-{
-    double squares = 0.0;
-    for (int32_t i = 0; i < n; i++)
-        squares += (double)x[i] * (double)x[i];
-    float mean = (float)(squares / n);
-    float scale = 1.0f / sqrtf(mean + eps);
-    for (int32_t i = 0; i < n; i++)
-        y[i] = (x[i] * scale) * weight[i];
-}
+/* Positions whose sums advance together: one sum alone waits for its own last addition. */
+#define NORMS_AT_ONCE 4
 
 struct norms {
     float *y;
@@ -28,13 +19,41 @@ struct norms {
     float eps;
 };
 
+static void scale_row(const struct norms *w, int32_t pos, double squares)
+{
+    const float *x = w->x + (size_t)pos * (size_t)w->n;
+    float *y = w->y + (size_t)pos * (size_t)w->n;
+    float mean = (float)(squares / w->n);
+    float scale = 1.0f / sqrtf(mean + w->eps);
+    for (int32_t i = 0; i < w->n; i++)
+        y[i] = (x[i] * scale) * w->weight[i];
+}
+
+/* The sum of squares is taken in double in index order: at a width of 5280 an f32 chain would lose
+ * two digits, and a norm is cheap beside the products around it. The rest is f32, as published. */
+static inline __attribute__((always_inline)) void norm_some(const struct norms *w, int32_t pos,
+                                                            int count)
+{
+    const float *x = w->x + (size_t)pos * (size_t)w->n;
+    double squares[NORMS_AT_ONCE] = {0};
+    for (int32_t i = 0; i < w->n; i++)
+        for (int k = 0; k < count; k++) {
+            double value = (double)x[(size_t)k * (size_t)w->n + (size_t)i];
+            squares[k] += value * value;
+        }
+    for (int k = 0; k < count; k++)
+        scale_row(w, pos + k, squares[k]);
+}
+
 static void norm_share(void *arg, int t, int n)
 {
     const struct norms *w = arg;
-    int32_t end = (int32_t)kern_share(w->n_pos, t + 1, n);
-    for (int32_t p = (int32_t)kern_share(w->n_pos, t, n); p < end; p++)
-        rmsnorm_row(w->y + (size_t)p * (size_t)w->n, w->x + (size_t)p * (size_t)w->n, w->weight,
-                    w->n, w->eps);
+    int32_t pos = (int32_t)kern_share(w->n_pos, t, n),
+            end = (int32_t)kern_share(w->n_pos, t + 1, n);
+    for (; pos + NORMS_AT_ONCE <= end; pos += NORMS_AT_ONCE)
+        norm_some(w, pos, NORMS_AT_ONCE);
+    for (; pos < end; pos++)
+        norm_some(w, pos, 1);
 }
 
 void kern_ref_rmsnorm(const struct kern_ctx *ctx, float *y, const float *x, const float *weight,
@@ -44,39 +63,31 @@ void kern_ref_rmsnorm(const struct kern_ctx *ctx, float *y, const float *x, cons
     kern_team(n_pos > 1 ? kern_threads(ctx, (int64_t)n * n_pos) : 1, norm_share, &work);
 }
 
-void kern_ref_add(const struct kern_ctx *ctx, float *y, const float *a, const float *b,
-                  int64_t count)
-{
-    (void)ctx; /* bound by memory of one core's own cache: never worth a team */
-    for (int64_t i = 0; i < count; i++)
-        y[i] = a[i] + b[i];
-}
-
-struct gates {
-    float *z;
-    const float *u;
-    int32_t n;
+struct sums {
+    float *y;
+    const float *a, *b;
     int64_t count;
 };
 
-static void gate_share(void *arg, int t, int n)
+static void add_share(void *arg, int t, int n)
 {
-    const struct gates *w = arg;
+    const struct sums *w = arg;
     int64_t end = kern_share(w->count, t + 1, n);
-    for (int64_t item = kern_share(w->count, t, n); item < end; item++) {
-        const float *row = w->u + item / w->n * 2 * w->n;
-        int64_t i = item % w->n;
-        float gate = row[i], up = row[w->n + i];
-        w->z[item] = gate / (1.0f + expf(-gate)) * up;
-    }
+    for (int64_t i = kern_share(w->count, t, n); i < end; i++)
+        w->y[i] = w->a[i] + w->b[i];
+}
+
+void kern_ref_add(const struct kern_ctx *ctx, float *y, const float *a, const float *b,
+                  int64_t count)
+{
+    struct sums work = {y, a, b, count};
+    kern_team(kern_threads(ctx, count), add_share, &work);
 }
 
 void kern_ref_silu_mul(const struct kern_ctx *ctx, float *z, const float *u, int32_t n,
                        int32_t n_pos)
 {
-    struct gates work = {z, u, n, (int64_t)n * n_pos};
-    /* An exponential costs about as much as sixteen multiply-adds. */
-    kern_team(kern_threads(ctx, 16 * work.count), gate_share, &work);
+    gate_all(ctx, z, u, n, n_pos);
 }
 
 void kern_ref_rope(const struct kern_ctx *ctx, float *x, const float *bias, const float *cos_sin,

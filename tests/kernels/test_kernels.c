@@ -460,6 +460,38 @@ static void the_gate_is_the_first_half(void **state)
     }
 }
 
+/* Norm, gate and sum of a position in a batch, on any number of threads and in any tier, have the
+ * bits that `ref` gives it alone. The width is no multiple of a vector's. */
+static void rows_know_nothing_of_each_other(void **state)
+{
+    (void)state;
+    enum { WIDTH = 83, MOST = 11 };
+    static float x[MOST * 2 * WIDTH], weight[WIDTH], found[MOST * WIDTH];
+    static float norm[MOST * WIDTH], gate[MOST * WIDTH], sum[MOST * WIDTH];
+    random_fill(x, MOST * 2 * WIDTH, 6.0f, 11);
+    random_fill(weight, WIDTH, 1.0f, 12);
+    struct ltd_err err = {0};
+    struct kern_ctx alone = context(kern_tier_find("ref", &err), 1);
+    for (int32_t p = 0; p < MOST; p++) {
+        size_t at = (size_t)p * WIDTH;
+        alone.ops->rmsnorm(&alone, norm + at, x + at, weight, WIDTH, 1, 1e-5f);
+        alone.ops->silu_mul(&alone, gate + at, x + 2 * at, WIDTH, 1);
+        alone.ops->add(&alone, sum + at, x + at, x + MOST * WIDTH + at, WIDTH);
+    }
+    for (int32_t t = 0; t < kern_tier_count(); t++)
+        for (int32_t n_threads = 1; tier_at(t) && n_threads <= 3; n_threads++)
+            for (int32_t n = 1; n <= MOST; n++) {
+                struct kern_ctx ctx = context(tier_at(t), n_threads);
+                size_t bytes = sizeof(float) * WIDTH * (size_t)n;
+                ctx.ops->rmsnorm(&ctx, found, x, weight, WIDTH, n, 1e-5f);
+                assert_memory_equal(found, norm, bytes);
+                ctx.ops->silu_mul(&ctx, found, x, WIDTH, n);
+                assert_memory_equal(found, gate, bytes);
+                ctx.ops->add(&ctx, found, x, x + MOST * WIDTH, n * WIDTH);
+                assert_memory_equal(found, sum, bytes);
+            }
+}
+
 static void rotation_adds_the_bias_first_and_turns_pairs(void **state)
 {
     (void)state;
@@ -494,6 +526,7 @@ int main(void)
         cmocka_unit_test(every_bfloat_is_widened_exactly),
         cmocka_unit_test(a_norm_scales_to_unit_mean_square),
         cmocka_unit_test(the_gate_is_the_first_half),
+        cmocka_unit_test(rows_know_nothing_of_each_other),
         cmocka_unit_test(rotation_adds_the_bias_first_and_turns_pairs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

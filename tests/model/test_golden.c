@@ -235,9 +235,8 @@ struct distance {
 
 /*
  * bf16 is judged as the vectors' authors' own runs in bf16 are. For int8 and int4 nobody published
- * a
- * bound: the sums are exact and defined to the bit, so what is found (0.11 and 1.0; 0.95 and 5.9)
- * does not depend on the tier, and the bound is that with room for another C library's expf. A
+ * a bound: the sums are exact and defined to the bit, so what is found (0.11 and 1.0; 0.95 and 5.9)
+ * does not depend on the tier, and the bound is that with room for another C library's sines. A
  * structural mistake (a wrong rotation, swapped halves, a missing norm) moves logits by up to 10,
  * and makes their rms that of unrelated ones, 2.5.
  */
