@@ -25,6 +25,8 @@ struct plan_args {
     struct cli_u32 threads;
     const char *kv_format;
     struct cli_u32 kv_slots;
+    const char *format, *early_format;
+    struct cli_u32 early_steps;
 };
 
 static const struct cli_option rows[] = {
@@ -40,12 +42,45 @@ static const struct cli_option rows[] = {
      "only this format of keys and values; both by default"},
     {"kv-slots", CLI_U32, offsetof(struct plan_args, kv_slots), "N",
      "a row for the daemon's option kv_slots too"},
+    {"early-format", CLI_TEXT, offsetof(struct plan_args, early_format), "FORMAT",
+     "a table for the daemon's option early_format too: the recurrent block in two copies"},
+    {"early-steps", CLI_U32, offsetof(struct plan_args, early_steps), "N",
+     "with --early-format: the first steps of a token that are made with that copy"},
+    {"format", CLI_TEXT, offsetof(struct plan_args, format), "FORMAT",
+     "with --early-format: the daemon's option format; bf16 by default"},
 };
 
 static const uint32_t default_ranks[] = {1, 2, 4, 8};
 
 /* As many entries per layer as the daemon's option allows. */
 #define MAX_KV_SLOTS 4096
+
+/* Takes them into *out; *is_given says whether there is a ladder to look at. */
+static int take_ladder(const struct plan_args *args, struct cli_ladder *out, bool *is_given,
+                       struct ltd_err *err)
+{
+    const char *format = args->format ? args->format : "bf16";
+    *is_given = args->early_format != NULL;
+    if (!*is_given && (args->early_steps.set || args->format))
+        return ltd_fail(err, LTD_E_INVALID, "--%s goes with --early-format",
+                        args->early_steps.set ? "early-steps" : "format");
+    if (!*is_given)
+        return 0;
+    if (!args->early_steps.set)
+        return ltd_fail(err, LTD_E_INVALID, "--early-format goes with --early-steps");
+    if (cli_weight_format_parse(args->early_format, &out->early_format) != 0)
+        return ltd_fail(err, LTD_E_INVALID,
+                        "--early-format: \"%s\", expected f32, bf16, int8 or int4",
+                        args->early_format);
+    if (cli_weight_format_parse(format, &out->format) != 0)
+        return ltd_fail(err, LTD_E_INVALID, "--format: \"%s\", expected f32, bf16, int8 or int4",
+                        format);
+    if (out->early_format == out->format)
+        return ltd_fail(err, LTD_E_INVALID, "--early-format: %s, as --format, expected another one",
+                        args->early_format);
+    out->early_steps = args->early_steps.value;
+    return 0;
+}
 
 static int check_ranks(const struct plan_args *args, struct ltd_err *err)
 {
@@ -142,6 +177,8 @@ static int run(const struct cli_words *words, const void *verb_args, struct ltd_
     const struct plan_args *args = verb_args;
     struct cli_caches caches = {.level = 0};
     struct cli_bandwidth measured;
+    struct cli_ladder ladder;
+    bool has_ladder;
     struct cli_plan_report report = {
         .folder = words->items[0],
         .ranks = args->ranks.set ? args->ranks.items : default_ranks,
@@ -150,7 +187,10 @@ static int run(const struct cli_words *words, const void *verb_args, struct ltd_
         .with_bf16 = !args->kv_format || strcmp(args->kv_format, "bf16") == 0,
         .kv_slots = args->kv_slots.value,
     };
-    if (check(args, err) != 0 || cli_shape_load(report.folder, &report.shape, err) != 0 ||
+    if (check(args, err) != 0 || take_ladder(args, &ladder, &has_ladder, err) != 0)
+        return -1;
+    report.ladder = has_ladder ? &ladder : NULL;
+    if (cli_shape_load(report.folder, &report.shape, err) != 0 ||
         find_cache(args, &caches, &report, err) != 0 ||
         find_bandwidth(args, &caches, &measured, &report, err) != 0)
         return -1;
@@ -167,7 +207,8 @@ const struct cli_verb cli_plan = {
         "the bytes of weights that a recurrent step reads, and those that prelude, coda and head "
         "read once per token, by format; the least time of a token by depth and number of ranks; "
         "the largest shard by number of ranks, and from how many ranks on it fits the cache; bytes "
-        "of keys and values per token, and pages per GiB, by policy.\n\n"
+        "of keys and values per token, and pages per GiB, by policy. With --early-format also what "
+        "both copies of the recurrent block take, and how long a token does with them.\n\n"
         "Times are bytes over bandwidth: a bound, which real steps stay above. Every rank has a "
         "host "
         "of its own. int8 has one f32 scale per row, int4 one bf16 scale per 32 weights. Formats "
@@ -176,7 +217,7 @@ const struct cli_verb cli_plan = {
         "256 MiB, is read seven times by one thread and by all, taking turns; the median of all "
         "threads counts. It takes a second or two, and the machine should be idle.\n\n"
         "With --json one object: model, parameters, step_entries, fixed_entries, "
-        "bandwidth_bytes_per_s, measured, cache_bytes, depths, formats, kv.",
+        "bandwidth_bytes_per_s, measured, cache_bytes, depths, formats, ladder, kv.",
     .groups = {{rows, sizeof rows / sizeof rows[0], 0}, CLI_COMMON_GROUP},
     .args_bytes = sizeof(struct plan_args),
     .min_words = 1,

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #define ANCHOR_STEPS 9 /* eight steps with entries of their own, one entry for all deeper */
 
@@ -23,6 +24,16 @@ static const struct {
 const char *cli_weight_format_name(enum cli_weight_format format)
 {
     return formats[format].name;
+}
+
+int cli_weight_format_parse(const char *text, enum cli_weight_format *out)
+{
+    for (enum cli_weight_format f = 0; f < CLI_N_WEIGHT_FORMATS; f++)
+        if (strcmp(text, formats[f].name) == 0) {
+            *out = f;
+            return 0;
+        }
+    return -1;
 }
 
 bool cli_weight_format_is_served(enum cli_weight_format format)
@@ -118,6 +129,22 @@ double cli_plan_token_seconds(const struct cli_shape *s, enum cli_weight_format 
     double fixed = (double)cli_plan_fixed_bytes(s, format);
     double step = (double)cli_plan_shard_bytes(s, format, n_ranks);
     return (fixed + (double)steps * step) / bandwidth;
+}
+
+uint64_t cli_plan_ladder_bytes(const struct cli_shape *s, const struct cli_ladder *ladder,
+                               uint64_t n_ranks)
+{
+    return cli_plan_shard_bytes(s, ladder->early_format, n_ranks) +
+           cli_plan_shard_bytes(s, ladder->format, n_ranks);
+}
+
+double cli_plan_ladder_seconds(const struct cli_shape *s, const struct cli_ladder *ladder,
+                               uint64_t n_ranks, uint64_t steps, double bandwidth)
+{
+    uint64_t early = steps < ladder->early_steps ? steps : ladder->early_steps;
+    double first = (double)cli_plan_shard_bytes(s, ladder->early_format, n_ranks);
+    return cli_plan_token_seconds(s, ladder->format, n_ranks, steps - early, bandwidth) +
+           (double)early * first / bandwidth;
 }
 
 size_t cli_plan_policies(const struct cli_shape *s, uint64_t kv_slots,

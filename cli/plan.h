@@ -52,6 +52,9 @@ enum cli_weight_format {
 
 const char *cli_weight_format_name(enum cli_weight_format format);
 
+/* The format of that name into *out; -1 and *out untouched for another text. */
+int cli_weight_format_parse(const char *text, enum cli_weight_format *out);
+
 /* True for formats that a daemon of this version can hold its weights in. */
 bool cli_weight_format_is_served(enum cli_weight_format format);
 
@@ -86,6 +89,23 @@ uint64_t cli_plan_ranks_to_fit(const struct cli_shape *shape, enum cli_weight_fo
  */
 double cli_plan_token_seconds(const struct cli_shape *shape, enum cli_weight_format format,
                               uint64_t n_ranks, uint64_t steps, double bandwidth);
+
+/* A ladder (docs/numerics.md#ladder): the first steps of a position read one copy of the recurrent
+ * part, the others another one, and a rank holds its share of both. */
+struct cli_ladder {
+    enum cli_weight_format format, early_format;
+    uint64_t early_steps;
+};
+
+/* cli_plan_ladder_bytes - of both copies, at the rank with the largest equal share. */
+uint64_t cli_plan_ladder_bytes(const struct cli_shape *shape, const struct cli_ladder *ladder,
+                               uint64_t n_ranks);
+
+/* cli_plan_ladder_seconds - as cli_plan_token_seconds, for a job that is alone: in a batch where
+ * others are at steps of the other kind a tick reads both copies. Prelude, coda and head are in
+ * `format`. */
+double cli_plan_ladder_seconds(const struct cli_shape *shape, const struct cli_ladder *ladder,
+                               uint64_t n_ranks, uint64_t steps, double bandwidth);
 
 /* A way to keep keys and values: so many entries of every layer of the block per position. */
 #define CLI_PLAN_POLICY_BYTES 48

@@ -140,14 +140,19 @@ static void add_times(struct cli_table *t, const struct cli_plan_report *r,
                              text));
 }
 
+static void add_depths(struct cli_table *t)
+{
+    for (size_t d = 0; d < N_DEPTHS; d++)
+        cli_table_cell(t, "%" PRIu64 " STEP%s", depths[d], depths[d] == 1 ? "" : "S");
+}
+
 static int print_times(const struct cli_plan_report *r, struct ltd_err *err)
 {
     struct cli_table t;
     cli_table_init(&t, "llrrrrrr");
     cli_table_cell(&t, "FORMAT");
     cli_table_cell(&t, "RANKS");
-    for (size_t d = 0; d < N_DEPTHS; d++)
-        cli_table_cell(&t, "%" PRIu64 " STEP%s", depths[d], depths[d] == 1 ? "" : "S");
+    add_depths(&t);
     for (enum cli_weight_format f = 0; f < CLI_N_WEIGHT_FORMATS; f++)
         for (size_t i = 0; i < r->n_ranks; i++)
             add_times(&t, r, f, r->ranks[i]);
@@ -158,6 +163,37 @@ static int print_times(const struct cli_plan_report *r, struct ltd_err *err)
                    "ranks.\n* the shard fits the cache: once it is there its steps are not bound "
                    "by memory and "
                    "may be faster.\n");
+    return print_and_drop(&t, err);
+}
+
+static void add_ladder(struct cli_table *t, const struct cli_plan_report *r, uint32_t n_ranks)
+{
+    char text[CLI_SECONDS_BYTES], size[CLI_SIZE_BYTES];
+    uint64_t bytes = cli_plan_ladder_bytes(&r->shape, r->ladder, n_ranks);
+    cli_table_cell(t, "%" PRIu32, n_ranks);
+    cli_table_cell(t, "%s%s", cli_size_text(bytes, size), bytes <= r->cache_bytes ? "*" : "");
+    for (size_t d = 0; d < N_DEPTHS; d++) {
+        double seconds =
+            cli_plan_ladder_seconds(&r->shape, r->ladder, n_ranks, depths[d], r->bandwidth);
+        cli_table_cell(t, "%s", cli_seconds_text(seconds, text));
+    }
+}
+
+static int print_ladder(const struct cli_plan_report *r, struct ltd_err *err)
+{
+    const struct cli_ladder *ladder = r->ladder;
+    struct cli_table t;
+    cli_table_init(&t, "lrrrrrrr");
+    cli_table_cell(&t, "RANKS");
+    cli_table_cell(&t, "BOTH COPIES");
+    add_depths(&t);
+    for (size_t i = 0; i < r->n_ranks; i++)
+        add_ladder(&t, r, r->ranks[i]);
+    cli_out_printf("\nThe ladder: the first %" PRIu64
+                   " steps in %s, the others and all else in %s. "
+                   "The largest shard of both copies,\nand the least time of a token as above.\n",
+                   ladder->early_steps, cli_weight_format_name(ladder->early_format),
+                   cli_weight_format_name(ladder->format));
     return print_and_drop(&t, err);
 }
 
@@ -240,7 +276,7 @@ int cli_plan_print_text(const struct cli_plan_report *r, struct ltd_err *err)
         return -1;
     print_machine(r);
     if (print_formats(r, err) != 0 || print_times(r, err) != 0 || print_shards(r, err) != 0 ||
-        print_kv(r, err) != 0)
+        (r->ladder && print_ladder(r, err) != 0) || print_kv(r, err) != 0)
         return -1;
     return cli_out_flush(err);
 }
@@ -321,6 +357,39 @@ static void formats_field(struct cli_json *j, const struct cli_plan_report *r)
     cli_json_end(j);
 }
 
+static void ladder_rank_field(struct cli_json *j, const struct cli_plan_report *r, uint32_t n_ranks)
+{
+    uint64_t bytes = cli_plan_ladder_bytes(&r->shape, r->ladder, n_ranks);
+    cli_json_begin(j, NULL, '{');
+    cli_json_u64(j, "ranks", n_ranks);
+    cli_json_u64(j, "shard_bytes", bytes);
+    cli_json_bool(j, "fits_cache", bytes <= r->cache_bytes);
+    cli_json_begin(j, "token_seconds", '[');
+    for (size_t d = 0; d < N_DEPTHS; d++)
+        cli_json_double(
+            j, NULL,
+            cli_plan_ladder_seconds(&r->shape, r->ladder, n_ranks, depths[d], r->bandwidth));
+    cli_json_end(j);
+    cli_json_end(j);
+}
+
+static void ladder_field(struct cli_json *j, const struct cli_plan_report *r)
+{
+    if (!r->ladder) {
+        cli_json_null(j, "ladder");
+        return;
+    }
+    cli_json_begin(j, "ladder", '{');
+    cli_json_str(j, "format", cli_weight_format_name(r->ladder->format));
+    cli_json_str(j, "early_format", cli_weight_format_name(r->ladder->early_format));
+    cli_json_u64(j, "early_steps", r->ladder->early_steps);
+    cli_json_begin(j, "ranks", '[');
+    for (size_t i = 0; i < r->n_ranks; i++)
+        ladder_rank_field(j, r, r->ranks[i]);
+    cli_json_end(j);
+    cli_json_end(j);
+}
+
 static void kv_item(struct cli_json *j, const struct cli_plan_report *r,
                     const struct cli_kv_policy *policy, const char *format, uint64_t element_bytes)
 {
@@ -357,6 +426,7 @@ int cli_plan_print_json(const struct cli_plan_report *report, struct ltd_err *er
     parameters_field(&j, report);
     machine_fields(&j, report);
     formats_field(&j, report);
+    ladder_field(&j, report);
     kv_field(&j, report);
     cli_json_end(&j);
     return cli_json_print(&j, err);

@@ -21,8 +21,9 @@ struct cli_plan_report {
     const struct cli_caches *found;       /* NULL: the cache was given */
     const uint32_t *ranks;                /* [n_ranks], each 1 .. CLI_PLAN_MAX_RANKS */
     size_t n_ranks;
-    bool with_f32, with_bf16; /* formats of keys and values */
-    uint64_t kv_slots;        /* 0: no row of its own */
+    bool with_f32, with_bf16;        /* formats of keys and values */
+    uint64_t kv_slots;               /* 0: no row of its own */
+    const struct cli_ladder *ladder; /* NULL: none */
 };
 
 /* Errors: LTD_E_EXHAUSTED; those of writing to standard output. */

@@ -320,6 +320,42 @@ static void plan_json_has_the_exact_numbers(void **state)
     assert_string_equal(text_at(json_array_get(kv, 0), "format"), "bf16");
     assert_int_equal(integer_at(json_array_get(kv, 3), "bytes_per_token"), 168960);
     assert_int_equal(integer_at(json_array_get(kv, 3), "pages_per_gib"), 397);
+    assert_true(json_is_null(json_object_get(value, "ladder")));
+    json_decref(value);
+}
+
+/* 24 steps of 1.638 GB (half of it and 28 of 55 heads with two ranks) and 8 of 3.274 GB, and 3.855 GB once. */
+static void plan_of_a_ladder_counts_both_copies(void **state)
+{
+    (void)state;
+    struct run run;
+    char args[200];
+    cases_write("config.json", HUGINN);
+    snprintf(args, sizeof args,
+             "plan --bandwidth 20 --cache 64 --ranks 1,2 --early-format int8 --early-steps 24 %s",
+             cases_folder());
+    run_on_fake(&run, args);
+    assert_int_equal(run.status, 0);
+    expect_piece(&run, "The ladder: the first 24 steps in int8, the others and all else in bf16.");
+    expect_piece(
+        &run, "1         4.913 GB  274.7 ms  520.4 ms  848.0 ms   1.503 s   3.468 s   8.708 s\n");
+    run_free(&run);
+
+    snprintf(args, sizeof args,
+             "plan --json --bandwidth 20 --cache 5000 --ranks 1 --format f32 --early-format int4 "
+             "--early-steps 2 %s",
+             cases_folder());
+    json_t *value = expect_json(args, 0);
+    const json_t *ladder = json_object_get(value, "ladder");
+    assert_string_equal(text_at(ladder, "format"), "f32");
+    assert_string_equal(text_at(ladder, "early_format"), "int4");
+    assert_int_equal(integer_at(ladder, "early_steps"), 2);
+    const json_t *one = json_array_get(json_object_get(ladder, "ranks"), 0);
+    uint64_t int4 = 818611200 + 1637222400 / 16, f32 = 6548889600;
+    assert_int_equal(integer_at(one, "shard_bytes"), int4 + f32);
+    assert_true(json_is_false(json_object_get(one, "fits_cache")));
+    double four = json_real_value(json_array_get(json_object_get(one, "token_seconds"), 1));
+    assert_float_equal(four, (7709982720.0 + 2.0 * (double)int4 + 2.0 * (double)f32) / 20e9, 1e-9);
     json_decref(value);
 }
 
@@ -352,6 +388,15 @@ static const struct {
     {"--threads 0", "--threads: 0, expected 1 to 1024"},
     {"--bandwidth 1 --kv-format int8", "--kv-format: \"int8\", expected f32 or bf16"},
     {"--bandwidth 1 --kv-slots 0", "--kv-slots: 0, expected 1 to 4096"},
+    {"--bandwidth 1 --early-format int8", "--early-format goes with --early-steps"},
+    {"--bandwidth 1 --early-steps 8", "--early-steps goes with --early-format"},
+    {"--bandwidth 1 --format int8", "--format goes with --early-format"},
+    {"--bandwidth 1 --early-steps 8 --early-format bf16",
+     "--early-format: bf16, as --format, expected another one"},
+    {"--bandwidth 1 --early-steps 8 --early-format q8",
+     "--early-format: \"q8\", expected f32, bf16, int8 or int4"},
+    {"--bandwidth 1 --early-steps 8 --early-format int8 --format q8",
+     "--format: \"q8\", expected f32, bf16, int8 or int4"},
 };
 
 static void wrong_use_of_plan_is_refused(void **state)
@@ -390,6 +435,7 @@ int main(void)
         cmocka_unit_test(wrong_use_of_top_is_refused),
         cmocka_unit_test(plan_prints_the_costs_of_a_model),
         cmocka_unit_test(plan_json_has_the_exact_numbers),
+        cmocka_unit_test(plan_of_a_ladder_counts_both_copies),
         cmocka_unit_test(plan_measures_what_is_not_given),
         cmocka_unit_test(wrong_use_of_plan_is_refused),
     };
