@@ -7,8 +7,8 @@
  * in double, with products and sums that are rounded one by one, so vectors of it are vectors of the
  * same operations: the file that includes this decides how many lanes they have. The polynomial is
  * the best of its degree for 2^r on [-1/2, 1/2] that gives 2^0 exactly (Remez exchange; relative
- * error 2^-39.7), so one result in some ten thousand is not the f32 that lies nearest, but the one
- * beside it. Overflow gives infinity, underflow denormals and zero, as the one rounding to f32 does;
+ * error 2^-39.7), so one result in some hundred thousand is not the f32 that lies nearest, but the
+ * one beside it. Overflow gives infinity, underflow denormals and zero, as the one rounding to f32 does;
  * NaN stays NaN. Private to kernels/ and its tests (docs/numerics.md#exp).
  */
 #ifndef LATENTD_KERNELS_EXP_H
