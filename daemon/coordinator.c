@@ -3,6 +3,7 @@
 #include "daemon/coordinator.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,20 +126,22 @@ static int hash_text_files(const char *dir, char hex[TEXT_HASH_CHARS + 1], struc
 }
 
 /* Recorded with each job, and compared whole, so nothing of it may be cut. */
-static int name_numerics(const char *dir, struct served *served, struct ltd_err *err)
+static int name_numerics(const char *dir, uint64_t fingerprint, struct served *served,
+                         struct ltd_err *err)
 {
     char text[TEXT_HASH_CHARS + 1];
     if (hash_text_files(dir, text, err) != 0)
         return -1;
     static_assert(sizeof served->numerics >= sizeof served->hash + sizeof served->format +
                                                  sizeof served->tier_id + sizeof served->kv_format +
-                                                 sizeof served->kv_policy + sizeof text + 48,
+                                                 sizeof served->kv_policy + sizeof text + 80,
                   "room for all parts");
     static_assert(sizeof served->numerics + JOB_GIVEN_BYTES <= JOB_NUMERICS_BYTES,
                   "a job records it, and what defaults gave the job");
     snprintf(served->numerics, sizeof served->numerics,
-             "model %s, text %s, %s, tier %s, keys %s, %s", served->hash, text, served->format,
-             served->tier_id, served->kv_format, served->kv_policy);
+             "model %s, text %s, %s, tier %s, arithmetic %016" PRIx64 ", keys %s, %s", served->hash,
+             text, served->format, served->tier_id, fingerprint, served->kv_format,
+             served->kv_policy);
     return 0;
 }
 
@@ -172,8 +175,8 @@ int coordinator_load(struct coordinator *c, const struct rank_setup *setup,
     *c = (struct coordinator){.config = config};
     fill_facts(setup, config->model, &c->served);
     c->served.early_steps = (int32_t)config->early_steps;
-    if (name_numerics(config->model, &c->served, err) != 0 || load_border(c, setup, err) != 0 ||
-        load_tokenizer(c, config->model, &c->served, err) != 0)
+    if (name_numerics(config->model, setup->fingerprint, &c->served, err) != 0 ||
+        load_border(c, setup, err) != 0 || load_tokenizer(c, config->model, &c->served, err) != 0)
         return -1;
     collect_end_tokens(&c->served);
     return 0;

@@ -32,7 +32,7 @@
 #define JOB_REQUEST_ID_CHARS 64
 #define JOB_TIER_BYTES       16
 #define JOB_OWNER_BYTES      96  /* with its NUL; an rpc_identity's name */
-#define JOB_NUMERICS_BYTES   768 /* with its NUL */
+#define JOB_NUMERICS_BYTES   800 /* with its NUL */
 #define JOB_GIVEN_BYTES      112 /* of it: what daemon/job_given.h writes */
 
 /* A job's priority can be changed so often; a log has a bound (job_log_bytes_bound), and everything

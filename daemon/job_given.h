@@ -2,8 +2,8 @@
 /*
  * daemon/job_given.h - what a job has from the process that accepted it, as its log records it.
  *
- *     model 5e…, bf16, tier avx2 …, keys f32, latest-m4, max_tokens 256, max_steps 64, early_steps 8 in int8
- *     └─────────── the process's numerics ────────────┘└──────────────── given ────────────────────────┘
+ *     model 5e…, bf16, tier avx2, …, keys f32, latest-m4, max_tokens 256, max_steps 64, early_steps 8 in int8
+ *     └─────────── the process's numerics ─────────────┘└──────────────── given ────────────────────────┘
  *
  * A spec may leave things open; the process that accepts it fills them in. What it filled in stands
  * behind its numerics in the QUEUED event, so that an answer does not change in the middle when a

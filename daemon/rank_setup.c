@@ -237,6 +237,7 @@ int rank_setup_open(struct rank_setup *s, struct clus_world *world, const struct
     if (clus_handshake(world, &offer, &tier, err) != 0)
         return -1;
     s->kern.ops = kern_tier_find(tier.name, &status);
+    s->fingerprint = tier.fingerprint;
     if (s->kern.ops)
         load(s, &status);
     if (status.code != LTD_OK && clus_world_size(world) == 1) {

@@ -37,6 +37,7 @@ struct rank_setup {
     struct capacity capacity;
     char hash[MODEL_HASH_HEX_BYTES];
     struct kern_ctx kern;
+    uint64_t fingerprint;    /* of the tier's arithmetic, equal on all ranks */
     enum kern_format format; /* of the weight matrices, on every rank and the border */
     bool has_early;          /* ranks keep the recurrent block in early_format, too */
     enum kern_format early_format;

@@ -49,9 +49,10 @@ struct served {
     char kv_format[16];                /* of keys and values: "f32" */
     uint64_t kv_bytes_per_position;    /* all ranks and the border together */
     /* Everything that fixes the bytes of an answer beside the job's spec, as one line: hash of the
-     * model, format, tier with library and processor, cache policy and format. How many steps a job
-     * makes in early_format is its own, and recorded behind this. */
-    char numerics[656];
+     * model, format, tier with library and processor, what its arithmetic gives
+     * (kernels/fingerprint.h), cache policy and format. How many steps a job makes in early_format is
+     * its own, and recorded behind this. */
+    char numerics[688];
     int32_t max_batch; /* positions that a tick can hold */
     uint64_t parameters;
 

@@ -33,9 +33,9 @@ class Service:
         self.logs = []
         self.is_closed = False
 
-    def start(self, wait=True, **changes):
+    def start(self, wait=True, environment=None, **changes):
         self.daemon = Daemon(model=self.model, ranks=self.ranks, listen=(self.address,), wait=wait,
-                             options=dict(self.options, **changes))
+                             environment=environment, options=dict(self.options, **changes))
         return self.daemon
 
     def _end(self):

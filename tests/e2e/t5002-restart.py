@@ -161,6 +161,24 @@ class Restart(harness.Case):
         job = service.daemon.api().finish(name, seconds=300)
         assert_same_answer(self, Answer.of_job(job), self.expected(spec), "answer after a wait")
 
+    def test_a_job_begun_with_other_arithmetic_waits_for_it(self):
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            if " fma " not in file.read():
+                self.skipTest("the C library has no other code for this processor")
+        service = self.service()
+        spec = long_spec()
+        name = service.daemon.api().submit(spec).name
+        first_tokens(service.daemon.api().watch(name))
+        self.assertEqual(service.drain(), 0)
+        # The same program and library as on a host whose processor cannot fuse: other logarithms.
+        service.start(environment={"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4"})
+        self.assertEqual(service.daemon.api().get(name).state, job_pb2.JOB_STATE_RUNNING)
+        self.assertIn("waits", service.daemon.log())
+        self.assertEqual(service.drain(), 0)
+        service.start()
+        job = service.daemon.api().finish(name, seconds=300)
+        assert_same_answer(self, Answer.of_job(job), self.expected(spec), "answer after a wait for its arithmetic")
+
     def test_a_job_begun_with_weights_in_another_format_waits_for_them(self):
         service = self.service(format="bf16")
         spec = long_spec()
