@@ -393,10 +393,9 @@ const struct config_option config_options[] = {
     {FIELD(other_numerics), CONFIG_TYPE_TEXT, AT(other_numerics), "wait", "", 0, 0,
      check_other_numerics, "wait or fail", NULL, "Jobs",
      "What becomes of unfinished jobs in the log that were begun with another model, format, "
-     "kernel "
-     "tier or cache policy: their answers would go on with other bytes. wait: they stay as they "
-     "are "
-     "until a daemon serves what they need. fail: they end with an error.",
+     "kernel tier or cache policy, or where latentd, the C library or the processor compute with "
+     "other bits: their answers would go on with other bytes. wait: they stay as they are until a "
+     "daemon serves what they need. fail: they end with an error.",
      "fail where a changed model means that old jobs are of no use any more."},
     {FIELD(finished_jobs_kept), CONFIG_TYPE_INT, AT(finished_jobs_kept), "1000", "jobs", 0, 1000000,
      NULL, "", NULL, "Jobs", "Finished jobs that can still be read; the oldest is forgotten first.",
